@@ -1,0 +1,260 @@
+//! Host tensors: an element type, a shape and little-endian bytes in C order.
+//!
+//! Owns the one in-memory form in which weights, samples, targets and masks travel between the file formats, the
+//! datasets, the metrics and the runtime. Deliberately does no arithmetic and knows nothing of libtorch.
+
+use bytes::Bytes;
+
+/// The element type of a [`Tensor`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DType {
+    Bool,
+    U8,
+    I8,
+    I16,
+    I32,
+    I64,
+    U16,
+    U32,
+    U64,
+    F16,
+    BF16,
+    F32,
+    F64,
+}
+
+impl DType {
+    /// Bytes of one element.
+    pub fn size(self) -> usize {
+        match self {
+            DType::Bool | DType::U8 | DType::I8 => 1,
+            DType::I16 | DType::U16 | DType::F16 | DType::BF16 => 2,
+            DType::I32 | DType::U32 | DType::F32 => 4,
+            DType::I64 | DType::U64 | DType::F64 => 8,
+        }
+    }
+
+    pub fn is_float(self) -> bool {
+        matches!(self, DType::F16 | DType::BF16 | DType::F32 | DType::F64)
+    }
+
+    /// PyTorch's spelling, without `torch.`.
+    pub fn name(self) -> &'static str {
+        match self {
+            DType::Bool => "bool",
+            DType::U8 => "uint8",
+            DType::I8 => "int8",
+            DType::I16 => "int16",
+            DType::I32 => "int32",
+            DType::I64 => "int64",
+            DType::U16 => "uint16",
+            DType::U32 => "uint32",
+            DType::U64 => "uint64",
+            DType::F16 => "float16",
+            DType::BF16 => "bfloat16",
+            DType::F32 => "float32",
+            DType::F64 => "float64",
+        }
+    }
+
+    /// The inverse of [`DType::name`].
+    pub fn from_name(name: &str) -> Option<DType> {
+        DType::ALL.into_iter().find(|dtype| dtype.name() == name)
+    }
+
+    pub const ALL: [DType; 13] = [
+        DType::Bool,
+        DType::U8,
+        DType::I8,
+        DType::I16,
+        DType::I32,
+        DType::I64,
+        DType::U16,
+        DType::U32,
+        DType::U64,
+        DType::F16,
+        DType::BF16,
+        DType::F32,
+        DType::F64,
+    ];
+}
+
+impl std::fmt::Display for DType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A contiguous, C-ordered, little-endian array that shares its bytes when cloned.
+#[derive(Clone, PartialEq)]
+pub struct Tensor {
+    dtype: DType,
+    shape: Vec<usize>,
+    data: Bytes,
+}
+
+/// The bytes do not fill the shape.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("shape {shape:?} of {dtype} needs {wanted} bytes, but there are {found}")]
+pub struct SizeError {
+    pub shape: Vec<usize>,
+    pub dtype: DType,
+    pub wanted: String,
+    pub found: usize,
+}
+
+impl Tensor {
+    /// Wraps bytes that already lie in C order.
+    ///
+    /// # Errors
+    /// When the number of bytes is not that of the shape (an overflowing shape included).
+    pub fn new(dtype: DType, shape: impl Into<Vec<usize>>, data: impl Into<Bytes>) -> Result<Tensor, SizeError> {
+        let (shape, data) = (shape.into(), data.into());
+        let wanted = shape
+            .iter()
+            .try_fold(dtype.size(), |product, &extent| product.checked_mul(extent));
+        if wanted == Some(data.len()) {
+            return Ok(Tensor { dtype, shape, data });
+        }
+        Err(SizeError {
+            wanted: wanted.map_or("too many".into(), |bytes| bytes.to_string()),
+            found: data.len(),
+            shape,
+            dtype,
+        })
+    }
+
+    /// A float32 tensor.
+    ///
+    /// # Panics
+    /// When `values` do not fill `shape`; for values that the caller has just made.
+    pub fn from_f32(shape: impl Into<Vec<usize>>, values: &[f32]) -> Tensor {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        Tensor::new(DType::F32, shape, bytes).expect("the caller's values fill the caller's shape")
+    }
+
+    /// A float64 tensor; panics like [`Tensor::from_f32`].
+    pub fn from_f64(shape: impl Into<Vec<usize>>, values: &[f64]) -> Tensor {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        Tensor::new(DType::F64, shape, bytes).expect("the caller's values fill the caller's shape")
+    }
+
+    /// An int64 tensor; panics like [`Tensor::from_f32`].
+    pub fn from_i64(shape: impl Into<Vec<usize>>, values: &[i64]) -> Tensor {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        Tensor::new(DType::I64, shape, bytes).expect("the caller's values fill the caller's shape")
+    }
+
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    pub fn data(&self) -> &Bytes {
+        &self.data
+    }
+
+    /// Number of elements.
+    pub fn numel(&self) -> usize {
+        self.data.len() / self.dtype.size()
+    }
+
+    /// The same elements under another shape of the same number of elements.
+    pub fn reshaped(&self, shape: impl Into<Vec<usize>>) -> Result<Tensor, SizeError> {
+        Tensor::new(self.dtype, shape, self.data.clone())
+    }
+
+    /// Rows `start..end` of axis 0, sharing the bytes. `None` when out of range or of rank 0.
+    pub fn rows(&self, start: usize, end: usize) -> Option<Tensor> {
+        let (&rows, inner) = self.shape.split_first()?;
+        if start > end || end > rows {
+            return None;
+        }
+        let row = inner.iter().product::<usize>() * self.dtype.size();
+        let mut shape = self.shape.clone();
+        shape[0] = end - start;
+        Some(Tensor {
+            dtype: self.dtype,
+            shape,
+            data: self.data.slice(start * row..end * row),
+        })
+    }
+
+    /// Every element as float64 (integers beyond 2^53 are rounded).
+    pub fn to_f64(&self) -> Vec<f64> {
+        fn each<const N: usize>(data: &[u8], convert: impl Fn([u8; N]) -> f64) -> Vec<f64> {
+            let (chunks, _) = data.as_chunks::<N>();
+            chunks.iter().map(|&chunk| convert(chunk)).collect()
+        }
+        let data = &self.data[..];
+        match self.dtype {
+            DType::Bool | DType::U8 => each(data, |[byte]| f64::from(byte)),
+            DType::I8 => each(data, |bytes| f64::from(i8::from_le_bytes(bytes))),
+            DType::I16 => each(data, |bytes| f64::from(i16::from_le_bytes(bytes))),
+            DType::I32 => each(data, |bytes| f64::from(i32::from_le_bytes(bytes))),
+            DType::I64 => each(data, |bytes| i64::from_le_bytes(bytes) as f64),
+            DType::U16 => each(data, |bytes| f64::from(u16::from_le_bytes(bytes))),
+            DType::U32 => each(data, |bytes| f64::from(u32::from_le_bytes(bytes))),
+            DType::U64 => each(data, |bytes| u64::from_le_bytes(bytes) as f64),
+            DType::F16 => each(data, |bytes| half::f16::from_le_bytes(bytes).to_f64()),
+            DType::BF16 => each(data, |bytes| half::bf16::from_le_bytes(bytes).to_f64()),
+            DType::F32 => each(data, |bytes| f64::from(f32::from_le_bytes(bytes))),
+            DType::F64 => each(data, f64::from_le_bytes),
+        }
+    }
+
+    /// Every element as int64; floats are truncated towards zero.
+    pub fn to_i64(&self) -> Vec<i64> {
+        match self.dtype {
+            DType::I64 => {
+                let (chunks, _) = self.data.as_chunks::<8>();
+                chunks.iter().map(|&chunk| i64::from_le_bytes(chunk)).collect()
+            }
+            _ => self.to_f64().into_iter().map(|value| value as i64).collect(),
+        }
+    }
+
+    /// Every element as float32; float32 data is copied bit by bit.
+    pub fn to_f32(&self) -> Vec<f32> {
+        match self.dtype {
+            DType::F32 => {
+                let (chunks, _) = self.data.as_chunks::<4>();
+                chunks.iter().map(|&chunk| f32::from_le_bytes(chunk)).collect()
+            }
+            _ => self.to_f64().into_iter().map(|value| value as f32).collect(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}{:?}", self.dtype, self.shape)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_must_be_filled() {
+        assert!(Tensor::new(DType::F32, [2, 2], vec![0; 16]).is_ok());
+        assert!(Tensor::new(DType::F32, [2, 2], vec![0; 15]).is_err());
+        assert!(Tensor::new(DType::F32, [usize::MAX, 2], vec![]).is_err());
+    }
+
+    #[test]
+    fn rows_share_bytes() {
+        let tensor = Tensor::from_i64([3, 2], &[1, 2, 3, 4, 5, 6]);
+        assert_eq!(tensor.rows(1, 3).map(|rows| rows.to_i64()), Some(vec![3, 4, 5, 6]));
+        assert!(tensor.rows(2, 4).is_none());
+    }
+
+    #[test]
+    fn names_read_back() {
+        assert!(DType::ALL.into_iter().all(|dtype| DType::from_name(dtype.name()) == Some(dtype)));
+    }
+}
