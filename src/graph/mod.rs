@@ -53,7 +53,10 @@ pub enum Def {
     /// Index into [`Graph::constants`].
     Constant(u32),
     /// Output number `output` of a node.
-    Node { node: NodeId, output: u32 },
+    Node {
+        node: NodeId,
+        output: u32,
+    },
 }
 
 /// One SSA value.
@@ -180,7 +183,10 @@ impl Graph {
 
     /// Nodes with their ids, in order.
     pub fn nodes(&self) -> impl Iterator<Item = (NodeId, &Node)> {
-        self.nodes.iter().enumerate().map(|(index, node)| (NodeId(index as u32), node))
+        self.nodes
+            .iter()
+            .enumerate()
+            .map(|(index, node)| (NodeId(index as u32), node))
     }
 
     pub fn value_ids(&self) -> impl Iterator<Item = ValueId> + use<> {
@@ -215,7 +221,11 @@ impl Graph {
 
     /// Adds a value and returns its id.
     pub fn add_value(&mut self, name: impl Into<String>, ty: Type, def: Def) -> ValueId {
-        self.values.push(Value { name: name.into(), ty, def });
+        self.values.push(Value {
+            name: name.into(),
+            ty,
+            def,
+        });
         ValueId(self.values.len() as u32 - 1)
     }
 }
@@ -239,7 +249,9 @@ impl Node {
     /// Every value that the node reads, in argument order.
     pub fn reads(&self) -> Vec<ValueId> {
         let mut values = Vec::new();
-        self.args.iter().for_each(|(_, arg)| arg.for_each_value(&mut |value| values.push(value)));
+        self.args
+            .iter()
+            .for_each(|(_, arg)| arg.for_each_value(&mut |value| values.push(value)));
         values
     }
 }

@@ -38,5 +38,7 @@ impl AllowList {
 /// The allow-list, parsed once from the checked-in `schemas.txt`.
 pub fn allow_list() -> &'static AllowList {
     static LIST: std::sync::OnceLock<AllowList> = std::sync::OnceLock::new();
-    LIST.get_or_init(|| AllowList { schemas: Default::default() })
+    LIST.get_or_init(|| AllowList {
+        schemas: Default::default(),
+    })
 }

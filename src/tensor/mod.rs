@@ -255,6 +255,10 @@ mod tests {
 
     #[test]
     fn names_read_back() {
-        assert!(DType::ALL.into_iter().all(|dtype| DType::from_name(dtype.name()) == Some(dtype)));
+        assert!(
+            DType::ALL
+                .into_iter()
+                .all(|dtype| DType::from_name(dtype.name()) == Some(dtype))
+        );
     }
 }
