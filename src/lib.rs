@@ -2,3 +2,5 @@
 
 pub mod graph;
 pub mod tensor;
+pub mod labels;
+pub mod ops;
