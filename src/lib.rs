@@ -1,6 +1,7 @@
 //! secateur tells which parts of a neural network can be cut, and cuts them.
 
 pub mod graph;
-pub mod tensor;
 pub mod labels;
 pub mod ops;
+pub mod tensor;
+pub mod topology;

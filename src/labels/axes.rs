@@ -26,7 +26,10 @@ pub enum Split {
 impl Axes {
     /// A value none of whose axes may shrink.
     pub fn fixed(shape: Vec<usize>) -> Axes {
-        Axes { rows: vec![None; shape.len()], shape }
+        Axes {
+            rows: vec![None; shape.len()],
+            shape,
+        }
     }
 
     pub fn rank(&self) -> usize {
@@ -81,7 +84,10 @@ pub fn concat(parts: &[(usize, Option<&Row>)]) -> Option<Row> {
 pub fn spread(row: &[Label], shape: &[usize], axis: usize) -> Vec<Label> {
     let inner: usize = shape[axis + 1..].iter().product();
     let outer: usize = shape[..axis].iter().product();
-    let once: Vec<Label> = row.iter().flat_map(|&label| std::iter::repeat_n(label, inner)).collect();
+    let once: Vec<Label> = row
+        .iter()
+        .flat_map(|&label| std::iter::repeat_n(label, inner))
+        .collect();
     once.repeat(outer)
 }
 
@@ -127,10 +133,23 @@ fn carry(
     // Of two labelled axes that merge, an element would need two labels: the innermost keeps its own.
     let Some(axis) = labelled.next_back() else { return };
     for other in labelled {
-        from.freeze_axis(other, labels, Reason { what: "merges it with another axis that may shrink", ..reason });
+        from.freeze_axis(
+            other,
+            labels,
+            Reason {
+                what: "merges it with another axis that may shrink",
+                ..reason
+            },
+        );
     }
     let Some(row) = from.rows[axis].clone() else { return };
-    let whole: Vec<usize> = to.shape[target.clone()].iter().copied().enumerate().filter(|&(_, n)| n > 1).map(|(k, _)| k).collect();
+    let whole: Vec<usize> = to.shape[target.clone()]
+        .iter()
+        .copied()
+        .enumerate()
+        .filter(|&(_, n)| n > 1)
+        .map(|(k, _)| k)
+        .collect();
     // An axis that only gains or loses neighbours of extent 1 keeps its row.
     if let [only] = whole[..]
         && row.len() == to.shape[target.start + only]
@@ -157,7 +176,13 @@ pub(super) fn settle(
     let kept = match (split, &varying[..]) {
         (_, []) => {
             // One class everywhere, and more than one position: removing it would remove everything.
-            labels.freeze(elements.get(..1).unwrap_or_default(), Reason { what: "spreads it over every position", ..reason });
+            labels.freeze(
+                elements.get(..1).unwrap_or_default(),
+                Reason {
+                    what: "spreads it over every position",
+                    ..reason
+                },
+            );
             return None;
         }
         (Split::Whole, [.., outer, _]) => *outer,
@@ -171,7 +196,14 @@ pub(super) fn settle(
         if *slot == FREE {
             *slot = label;
         } else if *slot != label && label != FREE {
-            labels.unite(*slot, label, Reason { what: "splits them into equal parts", ..reason });
+            labels.unite(
+                *slot,
+                label,
+                Reason {
+                    what: "splits them into equal parts",
+                    ..reason
+                },
+            );
         }
     }
     for slot in row.iter_mut().filter(|slot| **slot == FREE) {
@@ -190,7 +222,10 @@ fn varying_axes(elements: &[Label], shape: &[usize], labels: &Labels) -> Vec<usi
                 && elements.chunks(block).any(|block| {
                     let (first, rest) = block.split_at(inner);
                     rest.chunks(inner).any(|other| {
-                        first.iter().zip(other).any(|(&a, &b)| a != b && labels.find(a) != labels.find(b))
+                        first
+                            .iter()
+                            .zip(other)
+                            .any(|(&a, &b)| a != b && labels.find(a) != labels.find(b))
                     })
                 })
         })

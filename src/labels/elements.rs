@@ -10,7 +10,10 @@ const OFFSET: f64 = 1.0;
 /// One labelled axis as a float64 tensor of the value's shape (some kernels refuse integers; float64 holds every label).
 pub fn to_elements(axes: &Axes, axis: usize) -> Option<Tensor> {
     let row = axes.row(axis)?;
-    let elements: Vec<f64> = spread(row, &axes.shape, axis).into_iter().map(|label| f64::from(label) + OFFSET).collect();
+    let elements: Vec<f64> = spread(row, &axes.shape, axis)
+        .into_iter()
+        .map(|label| f64::from(label) + OFFSET)
+        .collect();
     Some(Tensor::from_f64(axes.shape.clone(), &elements))
 }
 
@@ -20,7 +23,13 @@ pub fn from_elements(moved: &Tensor, split: Split, labels: &mut Labels, reason: 
     let elements: Vec<Label> = moved
         .to_f64()
         .into_iter()
-        .map(|value| if value < OFFSET { FREE } else { (value - OFFSET) as Label })
+        .map(|value| {
+            if value < OFFSET {
+                FREE
+            } else {
+                (value - OFFSET) as Label
+            }
+        })
         .collect();
     settle(&elements, moved.shape(), split, labels, reason)
 }

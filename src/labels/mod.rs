@@ -49,6 +49,14 @@ pub struct Balance {
     pub blocks: Vec<Vec<Label>>,
 }
 
+/// A row of labels whose number must stay a multiple of `of`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Multiple {
+    pub node: NodeId,
+    pub row: Vec<Label>,
+    pub of: usize,
+}
+
 /// A position that a label stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
@@ -67,6 +75,7 @@ pub struct Labels {
     first: BTreeMap<(ParamId, usize), Label>,
     unions: Vec<Union>,
     balances: Vec<Balance>,
+    multiples: Vec<Multiple>,
 }
 
 impl Default for Labels {
@@ -78,6 +87,7 @@ impl Default for Labels {
             first: BTreeMap::new(),
             unions: Vec::new(),
             balances: Vec::new(),
+            multiples: Vec::new(),
         }
     }
 }
@@ -96,17 +106,19 @@ impl Labels {
         (first..first + extent as Label).collect()
     }
 
+    /// The labels of an axis that something has asked for before.
+    pub fn row(&self, param: ParamId, axis: usize) -> Option<Vec<Label>> {
+        let &first = self.first.get(&(param, axis))?;
+        let at = self.axes.partition_point(|&(_, _, known, _)| known < first);
+        Some((first..first + self.axes[at].3 as Label).collect())
+    }
+
     /// New labels that stand for no parameter: padding and zeros, which go with whatever they meet.
     pub fn fresh(&mut self, extent: usize) -> Vec<Label> {
         let first = self.parent.len() as Label;
         self.parent.extend(first..first + extent as Label);
         self.size.extend(std::iter::repeat_n(1, extent));
         (first..first + extent as Label).collect()
-    }
-
-    /// Whether anything has asked for labels of this axis.
-    pub fn knows(&self, param: ParamId, axis: usize) -> bool {
-        self.first.contains_key(&(param, axis))
     }
 
     /// The representative of a label's class; [`FROZEN`] represents its own.
@@ -161,6 +173,19 @@ impl Labels {
         self.balances.push(Balance { node, blocks });
     }
 
+    /// Notes that a row's number must stay a multiple, as groups ask; the labels themselves already see to it.
+    pub fn note_multiple(&mut self, node: NodeId, row: &[Label], of: usize) {
+        self.multiples.push(Multiple {
+            node,
+            row: row.to_vec(),
+            of,
+        });
+    }
+
+    pub fn multiples(&self) -> &[Multiple] {
+        &self.multiples
+    }
+
     pub fn balances(&self) -> &[Balance] {
         &self.balances
     }
@@ -180,10 +205,11 @@ impl Labels {
 
     /// All labelled positions with their labels, ordered by parameter, axis and index.
     pub fn positions(&self) -> impl Iterator<Item = (Position, Label)> {
-        self.first.iter().flat_map(|(&(param, axis), &first)| {
-            let at = self.axes.partition_point(|&(_, _, known, _)| known < first);
-            let extent = self.axes[at].3;
-            (0..extent).map(move |index| (Position { param, axis, index }, first + index as Label))
+        self.first.keys().flat_map(|&(param, axis)| {
+            let row = self.row(param, axis).unwrap_or_default();
+            row.into_iter()
+                .enumerate()
+                .map(move |(index, label)| (Position { param, axis, index }, label))
         })
     }
 
@@ -232,7 +258,10 @@ impl Labels {
 mod tests {
     use super::*;
 
-    const WHY: Reason = Reason { node: None, what: "test" };
+    const WHY: Reason = Reason {
+        node: None,
+        what: "test",
+    };
 
     #[test]
     fn frozen_absorbs() {
@@ -251,9 +280,20 @@ mod tests {
         let mut labels = Labels::default();
         labels.of_param(ParamId(1), 0, 2);
         let row = labels.of_param(ParamId(0), 1, 2);
-        assert_eq!(labels.position(row[1]), Some(Position { param: ParamId(0), axis: 1, index: 1 }));
+        assert_eq!(
+            labels.position(row[1]),
+            Some(Position {
+                param: ParamId(0),
+                axis: 1,
+                index: 1
+            })
+        );
         assert_eq!(labels.position(FROZEN), None);
-        assert!(labels.positions().all(|(position, label)| labels.position(label) == Some(position)));
+        assert!(
+            labels
+                .positions()
+                .all(|(position, label)| labels.position(label) == Some(position))
+        );
         assert_eq!(labels.positions().count(), 4);
     }
 

@@ -11,7 +11,11 @@ pub(super) const OPS: &[Op] = &[Op::new("aten::scaled_dot_product_attention", sc
 
 /// softmax(query · keyᵀ · scale + mask) · value over `[…, tokens, features]`.
 fn scaled_dot_product(site: &mut Site) -> Result<(), Trouble> {
-    let (query, key, value) = (site.tensor("query")?, site.tensor("key")?.axes, site.tensor("value")?.axes);
+    let (query, key, value) = (
+        site.tensor("query")?,
+        site.tensor("key")?.axes,
+        site.tensor("value")?.axes,
+    );
     if query.axes.rank() < 2 || key.rank() < 2 || value.rank() < 2 {
         return Trouble::new("attention over fewer than two axes");
     }
@@ -35,7 +39,9 @@ fn scaled_dot_product(site: &mut Site) -> Result<(), Trouble> {
 }
 
 fn scaled_dot_product_macs(site: &Site) -> u64 {
-    let (Ok(query), Ok(key)) = (site.tensor("query"), site.tensor("key")) else { return 0 };
+    let (Ok(query), Ok(key)) = (site.tensor("query"), site.tensor("key")) else {
+        return 0;
+    };
     let tokens = |axes: &Axes| axes.shape.iter().rev().nth(1).map_or(0, |&n| n as u64);
     let scores: u64 = query.axes.shape.iter().map(|&n| n as u64).product::<u64>() * tokens(&key.axes);
     scores + site.out_elements() * tokens(&key.axes)

@@ -11,13 +11,21 @@ const GROUPS: &[Sizes] = &[Sizes::ConvGroups("groups")];
 pub(super) const OPS: &[Op] = &[
     Op::new("aten::_convolution", convolution).costing(macs).sized(GROUPS),
     Op::new("aten::convolution", convolution).costing(macs).sized(GROUPS),
-    Op::new("aten::_convolution_mode", convolution).costing(macs).sized(GROUPS),
+    Op::new("aten::_convolution_mode", convolution)
+        .costing(macs)
+        .sized(GROUPS),
     Op::new("aten::conv1d", convolution).costing(macs).sized(GROUPS),
     Op::new("aten::conv2d", convolution).costing(macs).sized(GROUPS),
     Op::new("aten::conv3d", convolution).costing(macs).sized(GROUPS),
-    Op::new("aten::conv_transpose1d", convolution).costing(macs).sized(GROUPS),
-    Op::new("aten::conv_transpose2d", convolution).costing(macs).sized(GROUPS),
-    Op::new("aten::conv_transpose3d", convolution).costing(macs).sized(GROUPS),
+    Op::new("aten::conv_transpose1d", convolution)
+        .costing(macs)
+        .sized(GROUPS),
+    Op::new("aten::conv_transpose2d", convolution)
+        .costing(macs)
+        .sized(GROUPS),
+    Op::new("aten::conv_transpose3d", convolution)
+        .costing(macs)
+        .sized(GROUPS),
 ];
 
 const SUMS: &str = "sums over its input channels";
@@ -37,7 +45,11 @@ fn convolution(site: &mut Site) -> Result<(), Trouble> {
     let groups = usize::try_from(site.int("groups")?).unwrap_or(0);
     let transposed = transposed(site);
     let channels = input.axes.shape[channel];
-    let per_group = if transposed { weight.shape[0] / groups.max(1) } else { weight.shape[1] };
+    let per_group = if transposed {
+        weight.shape[0] / groups.max(1)
+    } else {
+        weight.shape[1]
+    };
     if groups == 0 || per_group == 0 || per_group * groups != channels || weight.shape[0] % groups != 0 {
         return Trouble::new(format!(
             "a weight of shape {:?} in {groups} groups does not fit {channels} input channels",
@@ -46,8 +58,15 @@ fn convolution(site: &mut Site) -> Result<(), Trouble> {
     }
 
     let mut shape = input.axes.shape.clone();
-    shape[channel] = if transposed { weight.shape[1] * groups } else { weight.shape[0] };
-    for (axis, extent) in extents(site, &input.axes, &weight, spatial, transposed)?.into_iter().enumerate() {
+    shape[channel] = if transposed {
+        weight.shape[1] * groups
+    } else {
+        weight.shape[0]
+    };
+    for (axis, extent) in extents(site, &input.axes, &weight, spatial, transposed)?
+        .into_iter()
+        .enumerate()
+    {
         shape[channel + 1 + axis] = extent;
     }
     site.freeze_axes(&weight, 2..weight.rank(), "slides over it");
@@ -82,9 +101,17 @@ fn filters(site: &mut Site, input: &Axes, weight: &Axes, channel: usize, groups:
     } else if per_group == 1 {
         // Depthwise: each filter reads one channel and goes with it.
         let repeated = x.map(|row| repeat_each(&row, weight.shape[0] / groups).into());
-        return site.join(out.as_ref(), repeated.as_ref(), "filters each channel on its own").map(|row| row.to_vec());
+        return site
+            .join(out.as_ref(), repeated.as_ref(), "filters each channel on its own")
+            .map(|row| row.to_vec());
     } else {
-        let block = x.map(|row| site.tie_blocks(&row, groups, "reads the same positions in each of its groups").into());
+        if let Some(row) = &x {
+            site.labels.note_multiple(site.id, row, groups);
+        }
+        let block = x.map(|row| {
+            site.tie_blocks(&row, groups, "reads the same positions in each of its groups")
+                .into()
+        });
         site.join(block.as_ref(), weight.row(1), SUMS);
     }
     let out = out?.to_vec();
@@ -96,7 +123,13 @@ fn filters(site: &mut Site, input: &Axes, weight: &Axes, channel: usize, groups:
 }
 
 /// The same for a transposed convolution, weight `[in, out / groups, …]`.
-fn filters_transposed(site: &mut Site, input: &Axes, weight: &Axes, channel: usize, groups: usize) -> Option<Vec<Label>> {
+fn filters_transposed(
+    site: &mut Site,
+    input: &Axes,
+    weight: &Axes,
+    channel: usize,
+    groups: usize,
+) -> Option<Vec<Label>> {
     let x = input.row(channel).cloned();
     let per_group = weight.shape[0] / groups;
     let read = site.join(x.as_ref(), weight.row(0), SUMS);
@@ -109,6 +142,7 @@ fn filters_transposed(site: &mut Site, input: &Axes, weight: &Axes, channel: usi
         return read.map(|row| repeat_each(&row, weight.shape[1]));
     }
     if let Some(row) = read {
+        site.labels.note_multiple(site.id, &row, groups);
         let blocks = row.chunks(per_group).map(<[Label]>::to_vec).collect();
         site.labels.balance(site.id, blocks);
     }
@@ -116,17 +150,13 @@ fn filters_transposed(site: &mut Site, input: &Axes, weight: &Axes, channel: usi
 }
 
 fn repeat_each(row: &[Label], times: usize) -> Vec<Label> {
-    row.iter().flat_map(|&label| std::iter::repeat_n(label, times)).collect()
+    row.iter()
+        .flat_map(|&label| std::iter::repeat_n(label, times))
+        .collect()
 }
 
 /// Extents of the output's spatial axes.
-fn extents(
-    site: &Site,
-    input: &Axes,
-    weight: &Axes,
-    spatial: usize,
-    transposed: bool,
-) -> Result<Vec<usize>, Trouble> {
+fn extents(site: &Site, input: &Axes, weight: &Axes, spatial: usize, transposed: bool) -> Result<Vec<usize>, Trouble> {
     let stride = site.ints_for("stride", spatial)?;
     let dilation = site.ints_for("dilation", spatial)?;
     let same = match site.fact("padding") {
@@ -138,7 +168,11 @@ fn extents(
         Fact::Text(_) => vec![0; spatial],
         _ => site.ints_for("padding", spatial)?,
     };
-    let extra = if transposed { site.ints_for("output_padding", spatial)? } else { vec![0; spatial] };
+    let extra = if transposed {
+        site.ints_for("output_padding", spatial)?
+    } else {
+        vec![0; spatial]
+    };
     let first = input.rank() - spatial;
     (0..spatial)
         .map(|axis| {
@@ -147,7 +181,9 @@ fn extents(
             let out = match (same, transposed) {
                 (true, _) => extent,
                 (false, true) => (extent - 1) * stride[axis] - 2 * padding[axis] + kernel + extra[axis],
-                (false, false) if stride[axis] > 0 => (extent + 2 * padding[axis] - kernel).div_euclid(stride[axis]) + 1,
+                (false, false) if stride[axis] > 0 => {
+                    (extent + 2 * padding[axis] - kernel).div_euclid(stride[axis]) + 1
+                }
                 _ => 0,
             };
             match usize::try_from(out) {
@@ -160,11 +196,12 @@ fn extents(
 
 /// Output elements × input channels a group × kernel; transposed: input elements × output channels a group × kernel.
 fn macs(site: &Site) -> u64 {
-    let (Ok(input), Ok(weight)) = (site.tensor("input"), site.tensor("weight")) else { return 0 };
+    let (Ok(input), Ok(weight)) = (site.tensor("input"), site.tensor("weight")) else {
+        return 0;
+    };
     let each: u64 = weight.axes.shape[1..].iter().map(|&n| n as u64).product();
     if transposed(site) {
         return input.axes.shape.iter().map(|&n| n as u64).product::<u64>() * each;
     }
     site.out_elements() * each
 }
-

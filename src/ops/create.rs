@@ -27,7 +27,11 @@ fn dtype(site: &Site, default: DType) -> DType {
 }
 
 fn filled(site: &mut Site) -> Result<(), Trouble> {
-    let shape: Vec<usize> = site.ints("size")?.into_iter().map(|extent| extent.max(0) as usize).collect();
+    let shape: Vec<usize> = site
+        .ints("size")?
+        .into_iter()
+        .map(|extent| extent.max(0) as usize)
+        .collect();
     let default = site.tensor("self").map_or(DType::F32, |like| like.dtype);
     let dtype = dtype(site, default);
     let mut axes = Axes::fixed(shape);
@@ -77,6 +81,9 @@ fn embedding(site: &mut Site) -> Result<(), Trouble> {
     let mut shape = indices.axes.shape.clone();
     shape.push(table.axes.shape[1]);
     let last = shape.len() - 1;
-    site.give_tensor(Axes::fixed(shape).with_row(last, table.axes.row(1).cloned()), table.dtype);
+    site.give_tensor(
+        Axes::fixed(shape).with_row(last, table.axes.row(1).cloned()),
+        table.dtype,
+    );
     Ok(())
 }

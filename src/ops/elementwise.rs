@@ -186,7 +186,11 @@ fn parts(site: &Site) -> Result<Vec<TensorFact>, Trouble> {
 
 fn promoted(parts: &[TensorFact]) -> DType {
     let rank = |dtype: DType| (dtype.is_float(), dtype.size(), dtype != DType::Bool);
-    parts.iter().map(|part| part.dtype).max_by_key(|&dtype| rank(dtype)).unwrap_or(DType::F32)
+    parts
+        .iter()
+        .map(|part| part.dtype)
+        .max_by_key(|&dtype| rank(dtype))
+        .unwrap_or(DType::F32)
 }
 
 fn joined(site: &mut Site) -> Result<(), Trouble> {

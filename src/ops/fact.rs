@@ -62,7 +62,10 @@ pub enum Fact {
 impl Fact {
     /// A tensor none of whose axes may shrink.
     pub fn fixed(shape: Vec<usize>, dtype: DType) -> Fact {
-        Fact::Tensor(TensorFact { axes: Axes::fixed(shape), dtype })
+        Fact::Tensor(TensorFact {
+            axes: Axes::fixed(shape),
+            dtype,
+        })
     }
 
     pub fn tensor(axes: Axes, dtype: DType) -> Fact {

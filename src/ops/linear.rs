@@ -26,7 +26,10 @@ fn linear(site: &mut Site) -> Result<(), Trouble> {
         return Trouble::new("the input has no axes");
     };
     if weight.rank() != 2 || weight.shape[1] != input.axes.shape[last] {
-        return Trouble::new(format!("a weight of shape {:?} does not fit {:?}", weight.shape, input.axes.shape));
+        return Trouble::new(format!(
+            "a weight of shape {:?} does not fit {:?}",
+            weight.shape, input.axes.shape
+        ));
     }
     site.join(input.axes.row(last), weight.row(1), SUMS);
     let made = match site.optional_tensor("bias")? {
@@ -75,7 +78,10 @@ pub(super) fn multiply(site: &mut Site, left: &Axes, right: &Axes) -> Result<Axe
     let left_sum = left.rank() - 1;
     let right_sum = if columns { right.rank() - 2 } else { 0 };
     if left.shape[left_sum] != right.shape[right_sum] {
-        return Trouble::new(format!("shapes {:?} and {:?} cannot be multiplied", left.shape, right.shape));
+        return Trouble::new(format!(
+            "shapes {:?} and {:?} cannot be multiplied",
+            left.shape, right.shape
+        ));
     }
     site.join(left.row(left_sum), right.row(right_sum), "sums over their product");
     let batch = |axes: &Axes, keep: usize| Axes {

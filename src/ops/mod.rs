@@ -18,8 +18,8 @@ mod scalar;
 mod site;
 
 pub use fact::{Fact, Number, TensorFact};
-pub use site::{Site, Trouble};
 pub(crate) use site::site_for;
+pub use site::{Site, Trouble};
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -42,9 +42,17 @@ pub enum Sizes {
     /// The extent of each part of one axis (`split`).
     Part { size: &'static str, axis: &'static str },
     /// First and last position on an axis (`slice`).
-    Bounds { start: &'static str, end: &'static str, axis: &'static str },
+    Bounds {
+        start: &'static str,
+        end: &'static str,
+        axis: &'static str,
+    },
     /// First position and extent on an axis (`narrow`).
-    Start { start: &'static str, length: &'static str, axis: &'static str },
+    Start {
+        start: &'static str,
+        length: &'static str,
+        axis: &'static str,
+    },
     /// A position on an axis (`select`).
     Position { index: &'static str, axis: &'static str },
     /// Number of blocks that the input's channels form, where whole blocks go (`group_norm`).
@@ -71,11 +79,19 @@ pub struct Op {
 
 impl Op {
     const fn new(name: &'static str, rule: Rule) -> Op {
-        Op { name, rule, macs: None, sizes: &[] }
+        Op {
+            name,
+            rule,
+            macs: None,
+            sizes: &[],
+        }
     }
 
     const fn costing(self, macs: Macs) -> Op {
-        Op { macs: Some(macs), ..self }
+        Op {
+            macs: Some(macs),
+            ..self
+        }
     }
 
     const fn sized(self, sizes: &'static [Sizes]) -> Op {
@@ -104,7 +120,10 @@ pub fn table() -> impl Iterator<Item = &'static Op> {
 /// The table's entry for an operator; none for one that stays opaque.
 pub fn find(name: &str) -> Option<&'static Op> {
     static INDEX: OnceLock<BTreeMap<&'static str, &'static Op>> = OnceLock::new();
-    INDEX.get_or_init(|| table().map(|op| (op.name, op)).collect()).get(name).copied()
+    INDEX
+        .get_or_init(|| table().map(|op| (op.name, op)).collect())
+        .get(name)
+        .copied()
 }
 
 #[cfg(test)]

@@ -15,7 +15,10 @@ pub(super) const OPS: &[Op] = &[
     Op::new("aten::reshape_as", reshaped_as),
     Op::new("aten::view_as", reshaped_as),
     Op::new("aten::flatten", flatten),
-    Op::new("aten::unflatten", unflatten).sized(&[Sizes::Unflatten { sizes: "sizes", axis: "dim" }]),
+    Op::new("aten::unflatten", unflatten).sized(&[Sizes::Unflatten {
+        sizes: "sizes",
+        axis: "dim",
+    }]),
     Op::new("aten::squeeze", squeeze),
     Op::new("aten::unsqueeze", unsqueeze),
     Op::new("aten::permute", permute),
@@ -29,12 +32,29 @@ pub(super) const OPS: &[Op] = &[
     Op::new("aten::concat", cat),
     Op::new("aten::stack", stack),
     Op::new("aten::chunk", parts),
-    Op::new("aten::split", parts).sized(&[Sizes::Part { size: "split_size", axis: "dim" }]),
-    Op::new("aten::split_with_sizes", parts).sized(&[Sizes::Parts { sizes: "split_sizes", axis: "dim" }]),
+    Op::new("aten::split", parts).sized(&[Sizes::Part {
+        size: "split_size",
+        axis: "dim",
+    }]),
+    Op::new("aten::split_with_sizes", parts).sized(&[Sizes::Parts {
+        sizes: "split_sizes",
+        axis: "dim",
+    }]),
     Op::new("aten::unbind", unbind),
-    Op::new("aten::select", select).sized(&[Sizes::Position { index: "index", axis: "dim" }]),
-    Op::new("aten::slice", slice).sized(&[Sizes::Bounds { start: "start", end: "end", axis: "dim" }]),
-    Op::new("aten::narrow", narrow).sized(&[Sizes::Start { start: "start", length: "length", axis: "dim" }]),
+    Op::new("aten::select", select).sized(&[Sizes::Position {
+        index: "index",
+        axis: "dim",
+    }]),
+    Op::new("aten::slice", slice).sized(&[Sizes::Bounds {
+        start: "start",
+        end: "end",
+        axis: "dim",
+    }]),
+    Op::new("aten::narrow", narrow).sized(&[Sizes::Start {
+        start: "start",
+        length: "length",
+        axis: "dim",
+    }]),
     Op::new("aten::pad", pad).sized(&[Sizes::Padding("pad")]),
     Op::new("aten::constant_pad_nd", pad).sized(&[Sizes::Padding("pad")]),
     // Run on the labels.
@@ -70,7 +90,16 @@ fn resolve(asked: &[i64], elements: usize) -> Result<Vec<usize>, Trouble> {
     if !fits {
         return Trouble::new(format!("{elements} elements do not fill the shape {asked:?}"));
     }
-    Ok(asked.iter().map(|&extent| if extent < 0 { elements / known as usize } else { extent as usize }).collect())
+    Ok(asked
+        .iter()
+        .map(|&extent| {
+            if extent < 0 {
+                elements / known as usize
+            } else {
+                extent as usize
+            }
+        })
+        .collect())
 }
 
 fn to_shape(site: &mut Site, input: TensorFact, shape: Vec<usize>) -> Result<(), Trouble> {
@@ -82,7 +111,11 @@ fn to_shape(site: &mut Site, input: TensorFact, shape: Vec<usize>) -> Result<(),
 
 fn reshaped(site: &mut Site) -> Result<(), Trouble> {
     let input = input(site)?;
-    let asked = site.ints(if site.node.arg("shape").is_some() { "shape" } else { "size" })?;
+    let asked = site.ints(if site.node.arg("shape").is_some() {
+        "shape"
+    } else {
+        "size"
+    })?;
     let shape = resolve(&asked, input.axes.shape.iter().product())?;
     to_shape(site, input, shape)
 }
@@ -123,8 +156,9 @@ fn squeeze(site: &mut Site) -> Result<(), Trouble> {
         None => (0..input.axes.rank()).collect(),
         Some(_) => site.axes("dim", input.axes.rank())?,
     };
-    let kept: Vec<usize> =
-        (0..input.axes.rank()).filter(|axis| !(axes.contains(axis) && input.axes.shape[*axis] == 1)).collect();
+    let kept: Vec<usize> = (0..input.axes.rank())
+        .filter(|axis| !(axes.contains(axis) && input.axes.shape[*axis] == 1))
+        .collect();
     take(site, &input, &kept)
 }
 
@@ -151,7 +185,10 @@ fn permute(site: &mut Site) -> Result<(), Trouble> {
     let input = input(site)?;
     let rank = input.axes.rank();
     let order: Vec<usize> = match site.optional_ints("dims")? {
-        Some(dims) => dims.into_iter().map(|axis| wrap_axis(axis, rank)).collect::<Result<_, _>>()?,
+        Some(dims) => dims
+            .into_iter()
+            .map(|axis| wrap_axis(axis, rank))
+            .collect::<Result<_, _>>()?,
         None => (0..rank).rev().collect(),
     };
     if order.len() != rank {
@@ -179,7 +216,13 @@ fn transpose(site: &mut Site) -> Result<(), Trouble> {
 fn expand(site: &mut Site) -> Result<(), Trouble> {
     let input = input(site)?;
     let asked: Vec<i64> = match site.node.short() {
-        "expand_as" => site.tensor("other")?.axes.shape.iter().map(|&extent| extent as i64).collect(),
+        "expand_as" => site
+            .tensor("other")?
+            .axes
+            .shape
+            .iter()
+            .map(|&extent| extent as i64)
+            .collect(),
         _ => site.ints("size")?,
     };
     let Some(added) = asked.len().checked_sub(input.axes.rank()) else {
@@ -187,7 +230,9 @@ fn expand(site: &mut Site) -> Result<(), Trouble> {
     };
     let mut output = Axes::fixed(vec![1; asked.len()]);
     for (axis, &extent) in asked.iter().enumerate() {
-        let own = axis.checked_sub(added).map(|own| (input.axes.shape[own], input.axes.rows[own].clone()));
+        let own = axis
+            .checked_sub(added)
+            .map(|own| (input.axes.shape[own], input.axes.rows[own].clone()));
         match own {
             Some((known, row)) if known != 1 || extent < 0 => {
                 output.shape[axis] = known;
@@ -214,7 +259,9 @@ fn cat(site: &mut Site) -> Result<(), Trouble> {
     if tensors.len() > 1 {
         tensors.retain(|tensor| tensor.axes.shape != [0]);
     }
-    let Some(first) = tensors.first().cloned() else { return Trouble::new("concatenates nothing") };
+    let Some(first) = tensors.first().cloned() else {
+        return Trouble::new("concatenates nothing");
+    };
     let rank = first.axes.rank();
     let axis = site.axis("dim", rank)?;
     let mut output = first.axes.clone();
@@ -223,13 +270,18 @@ fn cat(site: &mut Site) -> Result<(), Trouble> {
             return Trouble::new("concatenates tensors of different ranks");
         }
         for other in (0..rank).filter(|&other| other != axis) {
-            output.rows[other] =
-                site.join(output.rows[other].clone().as_ref(), tensor.axes.row(other), "concatenates them beside each other");
+            output.rows[other] = site.join(
+                output.rows[other].clone().as_ref(),
+                tensor.axes.row(other),
+                "concatenates them beside each other",
+            );
         }
     }
     output.shape[axis] = tensors.iter().map(|tensor| tensor.axes.shape[axis]).sum();
-    let rows: Vec<(usize, Option<&Row>)> =
-        tensors.iter().map(|tensor| (tensor.axes.shape[axis], tensor.axes.row(axis))).collect();
+    let rows: Vec<(usize, Option<&Row>)> = tensors
+        .iter()
+        .map(|tensor| (tensor.axes.shape[axis], tensor.axes.row(axis)))
+        .collect();
     output.rows[axis] = None;
     site.give_tensor(output.with_row(axis, concat(&rows)), first.dtype);
     Ok(())
@@ -237,13 +289,18 @@ fn cat(site: &mut Site) -> Result<(), Trouble> {
 
 fn stack(site: &mut Site) -> Result<(), Trouble> {
     let tensors = site.tensors("tensors")?;
-    let Some(first) = tensors.first().cloned() else { return Trouble::new("stacks nothing") };
+    let Some(first) = tensors.first().cloned() else {
+        return Trouble::new("stacks nothing");
+    };
     let axis = site.axis("dim", first.axes.rank() + 1)?;
     let mut output = first.axes.clone();
     for tensor in &tensors[1..] {
         for other in 0..output.rank() {
-            output.rows[other] =
-                site.join(output.rows[other].clone().as_ref(), tensor.axes.row(other), "stacks them");
+            output.rows[other] = site.join(
+                output.rows[other].clone().as_ref(),
+                tensor.axes.row(other),
+                "stacks them",
+            );
         }
     }
     output.shape.insert(axis, tensors.len());
@@ -299,7 +356,10 @@ fn parts(site: &mut Site) -> Result<(), Trouble> {
 fn even(extent: usize, size: i64) -> Vec<i64> {
     let size = size.max(1);
     let extent = extent as i64;
-    (0..extent).step_by(size as usize).map(|start| size.min(extent - start)).collect()
+    (0..extent)
+        .step_by(size as usize)
+        .map(|start| size.min(extent - start))
+        .collect()
 }
 
 fn unbind(site: &mut Site) -> Result<(), Trouble> {
@@ -331,7 +391,12 @@ fn slice(site: &mut Site) -> Result<(), Trouble> {
     let start = clamp(site.int_or("start", 0)?);
     let end = clamp(site.int_or("end", i64::MAX)?).max(start);
     let step = site.int_or("step", 1)?.max(1) as usize;
-    cut(site, input, axis, (start as usize..end as usize).step_by(step).collect())
+    cut(
+        site,
+        input,
+        axis,
+        (start as usize..end as usize).step_by(step).collect(),
+    )
 }
 
 fn narrow(site: &mut Site) -> Result<(), Trouble> {
@@ -346,7 +411,9 @@ fn narrow(site: &mut Site) -> Result<(), Trouble> {
 
 fn cut(site: &mut Site, input: TensorFact, axis: usize, kept: Vec<usize>) -> Result<(), Trouble> {
     let mut axes = input.axes;
-    let row = axes.rows[axis].take().map(|row| kept.iter().map(|&at| row[at]).collect());
+    let row = axes.rows[axis]
+        .take()
+        .map(|row| kept.iter().map(|&at| row[at]).collect());
     axes.shape[axis] = kept.len();
     site.give_tensor(axes.with_row(axis, row), input.dtype);
     Ok(())
@@ -394,11 +461,16 @@ fn run(site: &mut Site) -> Result<(), Trouble> {
     };
     let input = input(site)?;
     let why = site.why(MOVES);
-    let labelled: Vec<Tensor> = (0..input.axes.rank()).filter_map(|axis| to_elements(&input.axes, axis)).collect();
+    let labelled: Vec<Tensor> = (0..input.axes.rank())
+        .filter_map(|axis| to_elements(&input.axes, axis))
+        .collect();
     let mut output: Option<Axes> = None;
     // Without labels one run on zeros still tells the shape.
     let runs = if labelled.is_empty() {
-        vec![Tensor::from_f64(input.axes.shape.clone(), &vec![0.0; input.axes.shape.iter().product()])]
+        vec![Tensor::from_f64(
+            input.axes.shape.clone(),
+            &vec![0.0; input.axes.shape.iter().product()],
+        )]
     } else {
         labelled.clone()
     };
@@ -430,13 +502,31 @@ fn apply(site: &Site, moved: ValueId, elements: Tensor) -> Result<Tensor, Troubl
     let mut inputs = vec![(input, elements)];
     let mut args = Vec::new();
     for (index, (name, arg)) in site.node.args.iter().enumerate() {
-        let arg = if index == 0 { Arg::Value(input) } else { literal(site, arg, moved, &mut graph, &mut inputs)? };
+        let arg = if index == 0 {
+            Arg::Value(input)
+        } else {
+            literal(site, arg, moved, &mut graph, &mut inputs)?
+        };
         args.push((name.clone(), arg));
     }
-    let output = graph.add_value("out", Type::Tensor, Def::Node { node: crate::graph::NodeId(0), output: 0 });
-    graph.nodes.push(Node { args, outputs: vec![output], ..site.node.clone() });
+    let output = graph.add_value(
+        "out",
+        Type::Tensor,
+        Def::Node {
+            node: crate::graph::NodeId(0),
+            output: 0,
+        },
+    );
+    graph.nodes.push(Node {
+        args,
+        outputs: vec![output],
+        ..site.node.clone()
+    });
     graph.outputs.push(crate::graph::Output::Value(output));
-    let mut found = site.evaluator.evaluate(&graph, &inputs, &[output]).map_err(|fault| Trouble(fault.to_string()))?;
+    let mut found = site
+        .evaluator
+        .evaluate(&graph, &inputs, &[output])
+        .map_err(|fault| Trouble(fault.to_string()))?;
     match found.len() {
         1 => Ok(found.remove(0)),
         n => Trouble::new(format!("gives {n} tensors where one was expected")),
@@ -479,7 +569,10 @@ fn literal(
             }
         },
         Arg::List(items) => Arg::List(
-            items.iter().map(|item| literal(site, item, moved, graph, inputs)).collect::<Result<_, _>>()?,
+            items
+                .iter()
+                .map(|item| literal(site, item, moved, graph, inputs))
+                .collect::<Result<_, _>>()?,
         ),
         other => other.clone(),
     })

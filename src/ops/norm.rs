@@ -52,8 +52,11 @@ fn group_norm(site: &mut Site) -> Result<(), Trouble> {
                 site.labels.freeze(row, Reason { what: MIXES, ..why });
             }
         } else {
+            site.labels.note_multiple(site.id, row, groups);
             for block in row.chunks(channels / groups) {
-                block.windows(2).for_each(|pair| site.labels.unite(pair[0], pair[1], why));
+                block
+                    .windows(2)
+                    .for_each(|pair| site.labels.unite(pair[0], pair[1], why));
             }
         }
     }
@@ -71,7 +74,11 @@ fn trailing(site: &mut Site) -> Result<(), Trouble> {
     for name in ["weight", "bias"] {
         if let Some(param) = site.optional_tensor(name)? {
             for axis in 0..count.min(param.axes.rank()) {
-                let joined = site.join(output.row(first + axis), param.axes.row(axis), "scales and shifts each channel");
+                let joined = site.join(
+                    output.row(first + axis),
+                    param.axes.row(axis),
+                    "scales and shifts each channel",
+                );
                 output = output.with_row(first + axis, joined);
             }
         }

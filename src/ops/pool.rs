@@ -49,7 +49,11 @@ fn windows(site: &mut Site) -> Result<(), Trouble> {
         _ => kernel.clone(),
     };
     let padding = site.ints_for("padding", n)?;
-    let dilation = if site.node.arg("dilation").is_some() { site.ints_for("dilation", n)? } else { vec![1; n] };
+    let dilation = if site.node.arg("dilation").is_some() {
+        site.ints_for("dilation", n)?
+    } else {
+        vec![1; n]
+    };
     let ceil = site.flag("ceil_mode");
     let mut output = input.axes.clone();
     for axis in 0..n {
@@ -58,7 +62,11 @@ fn windows(site: &mut Site) -> Result<(), Trouble> {
         if stride[axis] < 1 || span < 0 {
             return Trouble::new("the window does not fit its input");
         }
-        let mut out = if ceil { (span + stride[axis] - 1) / stride[axis] + 1 } else { span / stride[axis] + 1 };
+        let mut out = if ceil {
+            (span + stride[axis] - 1) / stride[axis] + 1
+        } else {
+            span / stride[axis] + 1
+        };
         // In ceil mode the last window must start inside the input or its left padding.
         if ceil && (out - 1) * stride[axis] >= extent + padding[axis] {
             out -= 1;
@@ -83,7 +91,9 @@ fn resized(site: &mut Site) -> Result<(), Trouble> {
                 return Trouble::new("neither a size nor factors are known");
             };
             for (axis, factor) in factors.iter().enumerate().take(spatial(site)) {
-                let Fact::Number(factor) = factor else { return Trouble::new("a factor is not known") };
+                let Fact::Number(factor) = factor else {
+                    return Trouble::new("a factor is not known");
+                };
                 let extent = output.shape[first + axis] as f64 * factor.as_f64();
                 output.shape[first + axis] = extent.floor() as usize;
             }
@@ -94,7 +104,9 @@ fn resized(site: &mut Site) -> Result<(), Trouble> {
 
 fn resized_with_indices(site: &mut Site) -> Result<(), Trouble> {
     resized(site)?;
-    let Some(Fact::Tensor(pooled)) = site.outputs().first().cloned() else { return Ok(()) };
+    let Some(Fact::Tensor(pooled)) = site.outputs().first().cloned() else {
+        return Ok(());
+    };
     let indices = Fact::tensor(pooled.axes.clone(), DType::I64);
     site.give([Fact::Tensor(pooled), indices]);
     Ok(())

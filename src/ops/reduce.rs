@@ -36,7 +36,11 @@ fn input(site: &Site) -> Result<TensorFact, Trouble> {
 
 /// The axes that an operator runs over; all of them where it names none.
 fn over(site: &Site, rank: usize) -> Result<Vec<usize>, Trouble> {
-    if site.node.arg("dim").is_some() { site.axes("dim", rank) } else { Ok((0..rank).collect()) }
+    if site.node.arg("dim").is_some() {
+        site.axes("dim", rank)
+    } else {
+        Ok((0..rank).collect())
+    }
 }
 
 fn without(axes: &Axes, over: &[usize], keep: bool) -> Axes {
@@ -123,7 +127,9 @@ fn glu(site: &mut Site) -> Result<(), Trouble> {
         return Trouble::new("the axis has no halves");
     }
     axes.shape[axis] /= 2;
-    let half = axes.rows[axis].take().map(|row| site.tie_blocks(&row, 2, "gates one half of them by the other"));
+    let half = axes.rows[axis]
+        .take()
+        .map(|row| site.tie_blocks(&row, 2, "gates one half of them by the other"));
     let axes = axes.with_row(axis, half.map(Into::into));
     site.give_tensor(axes, input.dtype);
     Ok(())

@@ -43,7 +43,11 @@ fn shape(site: &Site) -> Result<Vec<usize>, Trouble> {
 fn size(site: &mut Site) -> Result<(), Trouble> {
     let shape = shape(site)?;
     let fact = if site.node.arg("dim").is_some() {
-        Fact::int(shape.get(site.axis("dim", shape.len())?).map_or(1, |&extent| extent as i64))
+        Fact::int(
+            shape
+                .get(site.axis("dim", shape.len())?)
+                .map_or(1, |&extent| extent as i64),
+        )
     } else {
         Fact::List(shape.iter().map(|&extent| Fact::int(extent as i64)).collect())
     };
@@ -154,9 +158,11 @@ fn unpack(site: &mut Site) -> Result<(), Trouble> {
             site.give(items);
             Ok(())
         }
-        Fact::List(items) => {
-            Trouble::new(format!("unpacks {} values into {}", items.len(), site.node.outputs.len()))
-        }
+        Fact::List(items) => Trouble::new(format!(
+            "unpacks {} values into {}",
+            items.len(),
+            site.node.outputs.len()
+        )),
         _ => Trouble::new("unpacks something that is not known to be a list"),
     }
 }
@@ -203,9 +209,15 @@ pub(super) fn fold(site: &mut Site) -> bool {
         Fact::Text(mode) => Some(mode),
         _ => None,
     };
-    let alpha = numbers.iter().find(|(name, _)| name == "alpha").map(|&(_, number)| number);
-    let values: Vec<Number> =
-        numbers.iter().filter(|(name, _)| name != "alpha").map(|&(_, number)| number).collect();
+    let alpha = numbers
+        .iter()
+        .find(|(name, _)| name == "alpha")
+        .map(|&(_, number)| number);
+    let values: Vec<Number> = numbers
+        .iter()
+        .filter(|(name, _)| name != "alpha")
+        .map(|&(_, number)| number)
+        .collect();
     let folded = match (site.node.short(), &values[..]) {
         (name, &[a, b]) => binary(name, a, b, alpha, rounding.as_deref()),
         (name, &[a]) => unary(name, a),

@@ -42,13 +42,26 @@ pub(crate) fn site_for<'a>(
     split: Split,
     approximate: bool,
 ) -> Site<'a> {
-    Site { graph, id, node: graph.node(id), facts, labels, evaluator, split, approximate, outputs: Vec::new() }
+    Site {
+        graph,
+        id,
+        node: graph.node(id),
+        facts,
+        labels,
+        evaluator,
+        split,
+        approximate,
+        outputs: Vec::new(),
+    }
 }
 
 impl Site<'_> {
     /// A reason that names this node.
     pub fn why(&self, what: &'static str) -> Reason {
-        Reason { node: Some(self.id), what }
+        Reason {
+            node: Some(self.id),
+            what,
+        }
     }
 
     /// The fact of any value.
@@ -75,7 +88,11 @@ impl Site<'_> {
 
     /// The facts of all arguments, in order.
     pub fn facts(&self) -> Vec<(&str, Fact)> {
-        self.node.args.iter().map(|(name, arg)| (name.as_str(), self.resolve(arg))).collect()
+        self.node
+            .args
+            .iter()
+            .map(|(name, arg)| (name.as_str(), self.resolve(arg)))
+            .collect()
     }
 
     /// A tensor argument; a number counts as a 0-dimensional one.
@@ -90,7 +107,10 @@ impl Site<'_> {
     pub fn optional_tensor(&self, name: &str) -> Result<Option<TensorFact>, Trouble> {
         match self.fact(name) {
             Fact::Tensor(tensor) => Ok(Some(tensor)),
-            Fact::Number(number) => Ok(Some(TensorFact { axes: Axes::fixed(Vec::new()), dtype: number.dtype() })),
+            Fact::Number(number) => Ok(Some(TensorFact {
+                axes: Axes::fixed(Vec::new()),
+                dtype: number.dtype(),
+            })),
             Fact::None => Ok(None),
             Fact::Unknown => Trouble::new(format!("nothing is known of argument `{name}`")),
             _ => Trouble::new(format!("argument `{name}` is not a tensor")),
@@ -107,7 +127,10 @@ impl Site<'_> {
             match item {
                 Fact::Tensor(tensor) => tensors.push(tensor),
                 Fact::Number(number) => {
-                    tensors.push(TensorFact { axes: Axes::fixed(Vec::new()), dtype: number.dtype() });
+                    tensors.push(TensorFact {
+                        axes: Axes::fixed(Vec::new()),
+                        dtype: number.dtype(),
+                    });
                 }
                 _ => return Trouble::new(format!("argument `{name}` holds something that is not a tensor")),
             }
@@ -195,10 +218,16 @@ impl Site<'_> {
             crate::graph::Def::Node { .. } => {}
         }
         let leaves = graph.leaves(&[value]);
-        if leaves.iter().any(|&leaf| matches!(graph.value(leaf).def, crate::graph::Def::Input(_))) {
+        if leaves
+            .iter()
+            .any(|&leaf| matches!(graph.value(leaf).def, crate::graph::Def::Input(_)))
+        {
             return Trouble::new("depends on the model's input");
         }
-        let mut found = self.evaluator.evaluate(graph, &[], &[value]).map_err(|fault| Trouble(fault.to_string()))?;
+        let mut found = self
+            .evaluator
+            .evaluate(graph, &[], &[value])
+            .map_err(|fault| Trouble(fault.to_string()))?;
         match found.len() {
             1 => Ok(found.remove(0)),
             n => Trouble::new(format!("gives {n} tensors where one was expected")),
@@ -215,7 +244,13 @@ impl Site<'_> {
                 Some(a.clone())
             }
             (Some(row), None) | (None, Some(row)) => {
-                self.labels.freeze(row, Reason { what: "meets a tensor that cannot shrink there", ..why });
+                self.labels.freeze(
+                    row,
+                    Reason {
+                        what: "meets a tensor that cannot shrink there",
+                        ..why
+                    },
+                );
                 None
             }
             (None, None) => None,

@@ -183,6 +183,43 @@ impl Tensor {
         })
     }
 
+    /// The same numbers as another element type (floats truncated towards zero, out-of-range integers wrapped).
+    pub fn cast(&self, dtype: DType) -> Tensor {
+        if dtype == self.dtype {
+            return self.clone();
+        }
+        let values = self.to_f64();
+        let bytes: Vec<u8> = match dtype {
+            DType::Bool => values.iter().map(|&value| u8::from(value != 0.0)).collect(),
+            DType::U8 | DType::I8 => values.iter().map(|&value| value as i64 as u8).collect(),
+            DType::I16 | DType::U16 => values
+                .iter()
+                .flat_map(|&value| (value as i64 as u16).to_le_bytes())
+                .collect(),
+            DType::I32 | DType::U32 => values
+                .iter()
+                .flat_map(|&value| (value as i64 as u32).to_le_bytes())
+                .collect(),
+            DType::I64 => self.to_i64().iter().flat_map(|value| value.to_le_bytes()).collect(),
+            DType::U64 => values.iter().flat_map(|&value| (value as u64).to_le_bytes()).collect(),
+            DType::F16 => values
+                .iter()
+                .flat_map(|&value| half::f16::from_f64(value).to_le_bytes())
+                .collect(),
+            DType::BF16 => values
+                .iter()
+                .flat_map(|&value| half::bf16::from_f64(value).to_le_bytes())
+                .collect(),
+            DType::F32 => values.iter().flat_map(|&value| (value as f32).to_le_bytes()).collect(),
+            DType::F64 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        };
+        Tensor {
+            dtype,
+            shape: self.shape.clone(),
+            data: bytes.into(),
+        }
+    }
+
     /// Every element as float64 (integers beyond 2^53 are rounded).
     pub fn to_f64(&self) -> Vec<f64> {
         fn each<const N: usize>(data: &[u8], convert: impl Fn([u8; N]) -> f64) -> Vec<f64> {
