@@ -8,6 +8,7 @@ mod coupling;
 mod explain;
 mod flops;
 mod layers;
+mod nni;
 mod sets;
 mod walk;
 
@@ -15,5 +16,6 @@ pub use coupling::{Coupling, Frozen, Group, ParamUnits, coupling};
 pub use explain::{Step, place, why_coupled, why_frozen};
 pub use flops::{Cost, Flops, flops};
 pub use layers::{Layer, LayerKind, layers};
+pub use nni::{NniSets, nni_sets};
 pub use sets::{channel_sets, conv_group_multiples, input_channel_sets};
 pub use walk::{Options, Walked, walk};
