@@ -3,5 +3,6 @@
 pub mod graph;
 pub mod labels;
 pub mod ops;
+pub mod prune;
 pub mod tensor;
 pub mod topology;

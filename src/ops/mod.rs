@@ -53,8 +53,6 @@ pub enum Sizes {
         length: &'static str,
         axis: &'static str,
     },
-    /// A position on an axis (`select`).
-    Position { index: &'static str, axis: &'static str },
     /// Number of blocks that the input's channels form, where whole blocks go (`group_norm`).
     Blocks(&'static str),
     /// A convolution's groups.

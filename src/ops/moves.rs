@@ -41,10 +41,7 @@ pub(super) const OPS: &[Op] = &[
         axis: "dim",
     }]),
     Op::new("aten::unbind", unbind),
-    Op::new("aten::select", select).sized(&[Sizes::Position {
-        index: "index",
-        axis: "dim",
-    }]),
+    Op::new("aten::select", select),
     Op::new("aten::slice", slice).sized(&[Sizes::Bounds {
         start: "start",
         end: "end",
