@@ -1,6 +1,6 @@
-//! Operators that make tensors from numbers, and look-ups in tables.
+//! Operators that make tensors from numbers, look-ups in tables, and writes into a part of a tensor.
 
-use super::elementwise::dtype_of_code;
+use super::elementwise::{broadcast, dtype_of_code};
 use super::{Fact, Op, Site, Sizes, Trouble};
 use crate::labels::Axes;
 use crate::tensor::DType;
@@ -17,6 +17,11 @@ pub(super) const OPS: &[Op] = &[
     Op::new("aten::full_like", like),
     Op::new("aten::arange", arange),
     Op::new("aten::embedding", embedding),
+    Op::new("aten::gather", gather),
+    Op::new("aten::fill", fill),
+    Op::new("aten::copy", copy),
+    Op::new("aten::slice_scatter", scatter),
+    Op::new("aten::select_scatter", scatter),
 ];
 
 fn dtype(site: &Site, default: DType) -> DType {
@@ -85,5 +90,51 @@ fn embedding(site: &mut Site) -> Result<(), Trouble> {
         Axes::fixed(shape).with_row(last, table.axes.row(1).cloned()),
         table.dtype,
     );
+    Ok(())
+}
+
+/// Elements picked by position along one axis.
+fn gather(site: &mut Site) -> Result<(), Trouble> {
+    let (input, index) = (site.tensor("self")?, site.tensor("index")?);
+    let why = site.why("picks elements by number");
+    input.axes.freeze(site.labels, why);
+    site.give([Fact::fixed(index.axes.shape, input.dtype)]);
+    Ok(())
+}
+
+/// One number everywhere: no longer zeros that could shrink.
+fn fill(site: &mut Site) -> Result<(), Trouble> {
+    let input = site.tensor("self")?;
+    let why = site.why("fills it with one number");
+    input.axes.freeze(site.labels, why);
+    site.give([Fact::fixed(input.axes.shape, input.dtype)]);
+    Ok(())
+}
+
+/// The source, stretched to the target's shape.
+fn copy(site: &mut Site) -> Result<(), Trouble> {
+    let (target, source) = (site.tensor("self")?, site.tensor("src")?);
+    let axes = broadcast(site, &[target.axes, source.axes], "writes it over another tensor")?;
+    site.give_tensor(axes, target.dtype);
+    Ok(())
+}
+
+/// A tensor with one part along one axis replaced: the other axes go with the part's.
+fn scatter(site: &mut Site) -> Result<(), Trouble> {
+    let (base, mut part) = (site.tensor("self")?, site.tensor("src")?.axes);
+    let axis = site.axis("dim", base.axes.rank())?;
+    if site.node.short() == "select_scatter" {
+        part.shape.insert(axis, 1);
+        part.rows.insert(axis, None);
+    }
+    let mut axes = base.axes;
+    site.freeze_axes(&axes, [axis], "replaces a part of it");
+    site.freeze_axes(&part, [axis], "replaces a part of another tensor");
+    axes.rows[axis] = None;
+    for other in (0..axes.rank()).filter(|&other| other != axis) {
+        let row = site.join(axes.row(other), part.row(other), "replaces a part of another tensor");
+        axes.rows[other] = row;
+    }
+    site.give_tensor(axes, base.dtype);
     Ok(())
 }

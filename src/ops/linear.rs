@@ -4,9 +4,10 @@
 //! and joins batch axes like an elementwise operator.
 
 use super::elementwise::broadcast;
-use super::{Op, Site, Trouble};
+use super::{Fact, Op, Site, TensorFact, Trouble};
 use crate::labels::{Axes, Row};
-use crate::ops::TensorFact;
+use crate::tensor::DType;
+use std::collections::BTreeMap;
 
 pub(super) const OPS: &[Op] = &[
     Op::new("aten::linear", linear).costing(linear_macs),
@@ -15,6 +16,7 @@ pub(super) const OPS: &[Op] = &[
     Op::new("aten::bmm", product).costing(product_macs),
     Op::new("aten::addmm", added_product).costing(product_macs),
     Op::new("aten::baddbmm", added_product).costing(product_macs),
+    Op::new("aten::einsum", einsum).costing(einsum_macs),
 ];
 
 const SUMS: &str = "sums over its input features";
@@ -112,4 +114,93 @@ fn linear_macs(site: &Site) -> u64 {
 fn product_macs(site: &Site) -> u64 {
     let Ok((left, _)) = operands(site) else { return 0 };
     site.out_elements() * left.axes.shape.last().map_or(0, |&n| n as u64)
+}
+
+/// The letters of each operand and of the output of an `einsum` without ellipsis.
+fn equation(site: &Site, ranks: &[usize]) -> Result<(Vec<Vec<char>>, Vec<char>), Trouble> {
+    let Fact::Text(text) = site.fact("equation") else {
+        return Trouble::new("its equation is not known");
+    };
+    let text: String = text.chars().filter(|letter| !letter.is_whitespace()).collect();
+    let (operands, output) = match text.split_once("->") {
+        Some((operands, output)) => (operands, Some(output)),
+        None => (text.as_str(), None),
+    };
+    let operands: Vec<Vec<char>> = operands.split(',').map(|letters| letters.chars().collect()).collect();
+    let fits = operands.len() == ranks.len()
+        && operands.iter().zip(ranks).all(|(letters, &rank)| letters.len() == rank)
+        && operands.iter().flatten().all(|letter| letter.is_ascii_alphabetic());
+    if !fits {
+        return Trouble::new(format!("the equation {text} has no rule"));
+    }
+    let once = || {
+        let mut letters: Vec<char> = operands.iter().flatten().copied().collect();
+        letters.sort_unstable();
+        let count = |letter: char| operands.iter().flatten().filter(|&&other| other == letter).count();
+        letters.dedup();
+        letters.retain(|&letter| count(letter) == 1);
+        letters
+    };
+    let output = output.map_or_else(once, |output| output.chars().collect());
+    Ok((operands, output))
+}
+
+/// A product over named axes: what carries one letter goes together, and letters that the output lacks are summed over.
+fn einsum(site: &mut Site) -> Result<(), Trouble> {
+    let tensors = site.tensors("tensors")?;
+    let ranks: Vec<usize> = tensors.iter().map(|tensor| tensor.axes.rank()).collect();
+    let (operands, output) = equation(site, &ranks)?;
+    let mut axes: BTreeMap<char, (usize, Option<Row>)> = BTreeMap::new();
+    for (letters, tensor) in operands.iter().zip(&tensors) {
+        for (axis, letter) in letters.iter().enumerate() {
+            let (extent, row) = (tensor.axes.shape[axis], tensor.axes.row(axis).cloned());
+            let joined = match axes.get(letter).cloned() {
+                None => (extent, row),
+                Some((known, other)) if known == extent => (
+                    extent,
+                    site.join(other.as_ref(), row.as_ref(), "sums over their product"),
+                ),
+                Some(_) => return Trouble::new(format!("axis {letter} has two sizes")),
+            };
+            axes.insert(*letter, joined);
+        }
+    }
+    // A letter that only one operand has and the output lacks is reduced.
+    for (letter, (_, row)) in &axes {
+        let times = operands.iter().flatten().filter(|other| *other == letter).count();
+        if let (1, false, Some(row)) = (times, output.contains(letter), row) {
+            let why = site.why("reduces over them");
+            site.labels.freeze(row, why);
+        }
+    }
+    let mut result = Axes::fixed(Vec::new());
+    for letter in output {
+        let Some((extent, row)) = axes.get(&letter).cloned() else {
+            return Trouble::new(format!("axis {letter} of the output is in no operand"));
+        };
+        result.shape.push(extent);
+        result.rows.push(row);
+    }
+    let dtype = tensors.first().map_or(DType::F32, |tensor| tensor.dtype);
+    site.give_tensor(result, dtype);
+    Ok(())
+}
+
+/// The product of the extents of all letters.
+fn einsum_macs(site: &Site) -> u64 {
+    let Ok(tensors) = site.tensors("tensors") else { return 0 };
+    let ranks: Vec<usize> = tensors.iter().map(|tensor| tensor.axes.rank()).collect();
+    let Ok((operands, _)) = equation(site, &ranks) else {
+        return 0;
+    };
+    let mut extents: BTreeMap<char, u64> = BTreeMap::new();
+    for (letters, tensor) in operands.iter().zip(&tensors) {
+        extents.extend(
+            letters
+                .iter()
+                .copied()
+                .zip(tensor.axes.shape.iter().map(|&extent| extent as u64)),
+        );
+    }
+    extents.values().product()
 }
