@@ -1,6 +1,6 @@
 //! The labels that a value carries, one optional row an axis, and how rows follow a change of shape.
 
-use super::{FREE, FROZEN, Label, Labels, Reason};
+use super::{FREE, FROZEN, Label, Labels, Parts, Reason};
 use std::rc::Rc;
 
 /// The labels along one axis.
@@ -208,6 +208,14 @@ pub(super) fn settle(
     }
     for slot in row.iter_mut().filter(|slot| **slot == FREE) {
         *slot = labels.fresh(1)[0];
+    }
+    if let (Some(node), true) = (reason.node, varying.len() > 1) {
+        let extents = varying.iter().map(|&axis| shape[axis]).collect();
+        labels.note_parts(Parts {
+            node,
+            extents,
+            row: row.clone(),
+        });
     }
     Some((kept, row.into()))
 }

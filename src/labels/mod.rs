@@ -57,6 +57,16 @@ pub struct Multiple {
     pub of: usize,
 }
 
+/// An axis that a node split into parts, of which one kept its labels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parts {
+    pub node: NodeId,
+    /// Extents of the parts that vary, outermost first.
+    pub extents: Vec<usize>,
+    /// The labels of the part that kept them.
+    pub row: Vec<Label>,
+}
+
 /// A position that a label stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
@@ -76,6 +86,8 @@ pub struct Labels {
     unions: Vec<Union>,
     balances: Vec<Balance>,
     multiples: Vec<Multiple>,
+    parts: Vec<Parts>,
+    products: Vec<Label>,
 }
 
 impl Default for Labels {
@@ -88,6 +100,8 @@ impl Default for Labels {
             unions: Vec::new(),
             balances: Vec::new(),
             multiples: Vec::new(),
+            parts: Vec::new(),
+            products: Vec::new(),
         }
     }
 }
@@ -184,6 +198,25 @@ impl Labels {
 
     pub fn multiples(&self) -> &[Multiple] {
         &self.multiples
+    }
+
+    /// Notes that a node split an axis into parts and tied all but one.
+    pub fn note_parts(&mut self, parts: Parts) {
+        self.parts.push(parts);
+    }
+
+    pub fn parts(&self) -> &[Parts] {
+        &self.parts
+    }
+
+    /// Notes labels that a product of two activations, batch by batch, sums over or gives: those of attention heads.
+    pub fn note_product(&mut self, row: &[Label]) {
+        self.products.extend(row.first());
+    }
+
+    /// Labels of products of activations, one a row.
+    pub fn products(&self) -> &[Label] {
+        &self.products
     }
 
     pub fn balances(&self) -> &[Balance] {

@@ -85,7 +85,13 @@ pub(super) fn multiply(site: &mut Site, left: &Axes, right: &Axes) -> Result<Axe
             left.shape, right.shape
         ));
     }
-    site.join(left.row(left_sum), right.row(right_sum), "sums over their product");
+    let summed = site.join(left.row(left_sum), right.row(right_sum), "sums over their product");
+    if right.rank() > 2 {
+        let columns = right.row(right.rank() - 1);
+        for row in summed.iter().chain(columns) {
+            site.labels.note_product(row);
+        }
+    }
     let batch = |axes: &Axes, keep: usize| Axes {
         shape: axes.shape[..axes.rank() - keep].to_vec(),
         rows: axes.rows[..axes.rank() - keep].to_vec(),

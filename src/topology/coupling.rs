@@ -3,9 +3,9 @@
 use super::balance;
 use super::explain::why_frozen;
 use super::layers::{Layer, layers};
-use super::walk::Walked;
+use super::walk::{Walked, head_splits};
 use crate::graph::{Issue, ParamId};
-use crate::labels::{FROZEN, Label, Position};
+use crate::labels::{FROZEN, Label, Position, Split};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,6 +29,23 @@ pub struct Group {
     pub params: Vec<ParamUnits>,
     /// Blocks of units that must lose equally many.
     pub balance: Vec<Vec<usize>>,
+    /// Where the units lie in attention heads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heads: Option<Heads>,
+}
+
+/// Units that are attention heads, or positions within every head.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Heads {
+    /// `whole`: a unit is a head; `within`: a unit is one position in every head.
+    pub cut: &'static str,
+    /// Number of heads.
+    pub count: usize,
+    /// Features of each head.
+    pub size: usize,
+    /// The operator that splits the channels into heads.
+    pub node: String,
+    pub scope: String,
 }
 
 /// What each unit takes from one axis of a parameter or buffer.
@@ -153,8 +170,39 @@ fn group(
         inputs: inputs.map(|layer| layer.name.clone()).collect(),
         params,
         balance: balance::blocks(walked, &roots),
+        heads: heads(walked, &roots),
     };
     (first, found)
+}
+
+/// The split into heads of which these units are the parts that kept their labels.
+fn heads(walked: &Walked, roots: &[Label]) -> Option<Heads> {
+    let splits = head_splits(&walked.labels);
+    let parts = walked.labels.parts().iter().find(|parts| {
+        splits.contains(&parts.node)
+            && parts
+                .row
+                .iter()
+                .any(|&label| roots.contains(&walked.labels.find(label)))
+    })?;
+    let node = walked.graph.node(parts.node);
+    let [.., count, size] = parts.extents[..] else {
+        return None;
+    };
+    Some(Heads {
+        cut: if walked.heads == Split::Whole {
+            "whole"
+        } else {
+            "within"
+        },
+        count,
+        size,
+        node: node
+            .outputs
+            .first()
+            .map_or_else(String::new, |&out| walked.graph.value(out).name.clone()),
+        scope: node.scope.clone(),
+    })
 }
 
 fn frozen(walked: &Walked, layers: &[Layer]) -> Vec<Frozen> {

@@ -12,10 +12,10 @@ mod nni;
 mod sets;
 mod walk;
 
-pub use coupling::{Coupling, Frozen, Group, ParamUnits, coupling};
+pub use coupling::{Coupling, Frozen, Group, Heads, ParamUnits, coupling};
 pub use explain::{Step, place, why_coupled, why_frozen};
 pub use flops::{Cost, Flops, flops};
 pub use layers::{Layer, LayerKind, layers};
 pub use nni::{NniSets, nni_sets};
 pub use sets::{channel_sets, conv_group_multiples, input_channel_sets};
-pub use walk::{Options, Walked, walk};
+pub use walk::{Options, Walked, head_splits, walk};

@@ -1,9 +1,10 @@
 //! One walk over a graph: every operator's rule in order, with labels, shapes and costs as the result.
 
 use crate::graph::{Arg, Def, Evaluate, Graph, Issue, Node, NodeId, Type, ValueId};
-use crate::labels::{Axes, Labels, Reason, Split};
+use crate::labels::{Axes, FROZEN, Label, Labels, Reason, Split};
 use crate::ops::{self, Fact, Number, TensorFact, Trouble};
 use crate::tensor::{DType, Tensor};
+use std::collections::BTreeSet;
 
 /// What a walk is told beside the graph.
 #[derive(Clone, Debug)]
@@ -37,6 +38,8 @@ pub struct Walked<'g> {
     pub macs: Vec<u64>,
     /// Nodes that were not understood, with what the reader found.
     pub issues: Vec<Issue>,
+    /// How attention heads may be cut.
+    pub heads: Split,
 }
 
 impl Walked<'_> {
@@ -48,12 +51,42 @@ impl Walked<'_> {
 /// Walks a graph from inputs of the given shapes. A node without a rule, or whose rule cannot say, freezes what it reads
 /// and is listed as an issue; its outputs' shapes come from running it, where the evaluator can.
 pub fn walk<'g>(graph: &'g Graph, options: &Options, evaluator: &dyn Evaluate) -> Walked<'g> {
+    let within = walk_once(graph, options, evaluator, &BTreeSet::new());
+    if options.heads == Split::Within {
+        return within;
+    }
+    let heads = head_splits(&within.labels);
+    walk_once(graph, options, evaluator, &heads)
+}
+
+/// The nodes that split channels into attention heads: what they kept meets itself in a product of activations.
+pub fn head_splits(labels: &Labels) -> BTreeSet<NodeId> {
+    let products: BTreeSet<Label> = labels
+        .products()
+        .iter()
+        .map(|&label| labels.find(label))
+        .filter(|&root| root != FROZEN)
+        .collect();
+    let splits = labels
+        .parts()
+        .iter()
+        .filter(|parts| parts.row.iter().any(|&label| products.contains(&labels.find(label))));
+    splits.map(|parts| parts.node).collect()
+}
+
+fn walk_once<'g>(
+    graph: &'g Graph,
+    options: &Options,
+    evaluator: &dyn Evaluate,
+    heads: &BTreeSet<NodeId>,
+) -> Walked<'g> {
     let mut walked = Walked {
         graph,
         facts: vec![Fact::Unknown; graph.values.len()],
         labels: Labels::default(),
         macs: vec![0; graph.nodes.len()],
         issues: graph.issues.clone(),
+        heads: options.heads,
     };
     for (&value, (shape, dtype)) in graph.inputs.iter().zip(&options.inputs) {
         walked.facts[value.0 as usize] = Fact::fixed(shape.clone(), *dtype);
@@ -62,7 +95,12 @@ pub fn walk<'g>(graph: &'g Graph, options: &Options, evaluator: &dyn Evaluate) -
         for value in node.reads() {
             load(&mut walked, value);
         }
-        step(&mut walked, id, node, options, evaluator);
+        let split = if heads.contains(&id) {
+            options.heads
+        } else {
+            Split::Within
+        };
+        step(&mut walked, id, node, split, options, evaluator);
     }
     let why = Reason {
         node: None,
@@ -113,7 +151,7 @@ fn constant(tensor: &Tensor) -> Fact {
     })
 }
 
-fn step(walked: &mut Walked, id: NodeId, node: &Node, options: &Options, evaluator: &dyn Evaluate) {
+fn step(walked: &mut Walked, id: NodeId, node: &Node, split: Split, options: &Options, evaluator: &dyn Evaluate) {
     let op = ops::find(&node.op);
     let mut site = ops::site_for(
         walked.graph,
@@ -121,7 +159,7 @@ fn step(walked: &mut Walked, id: NodeId, node: &Node, options: &Options, evaluat
         &walked.facts,
         &mut walked.labels,
         evaluator,
-        Split::Within,
+        split,
         options.approximate,
     );
     let result = match op {
