@@ -3,7 +3,7 @@
 use super::balance;
 use super::explain::why_frozen;
 use super::layers::{Layer, layers};
-use super::walk::{Walked, head_splits};
+use super::walk::Walked;
 use crate::graph::{Issue, ParamId};
 use crate::labels::{FROZEN, Label, Position, Split};
 use serde::Serialize;
@@ -177,9 +177,8 @@ fn group(
 
 /// The split into heads of which these units are the parts that kept their labels.
 fn heads(walked: &Walked, roots: &[Label]) -> Option<Heads> {
-    let splits = head_splits(&walked.labels);
     let parts = walked.labels.parts().iter().find(|parts| {
-        splits.contains(&parts.node)
+        walked.head_splits.contains(&parts.node)
             && parts
                 .row
                 .iter()

@@ -18,4 +18,4 @@ pub use flops::{Cost, Flops, flops};
 pub use layers::{Layer, LayerKind, layers};
 pub use nni::{NniSets, nni_sets};
 pub use sets::{channel_sets, conv_group_multiples, input_channel_sets};
-pub use walk::{Options, Walked, head_splits, walk};
+pub use walk::{Options, Walked, walk};

@@ -40,6 +40,8 @@ pub struct Walked<'g> {
     pub issues: Vec<Issue>,
     /// How attention heads may be cut.
     pub heads: Split,
+    /// The nodes that split channels into attention heads.
+    pub head_splits: BTreeSet<NodeId>,
 }
 
 impl Walked<'_> {
@@ -51,16 +53,16 @@ impl Walked<'_> {
 /// Walks a graph from inputs of the given shapes. A node without a rule, or whose rule cannot say, freezes what it reads
 /// and is listed as an issue; its outputs' shapes come from running it, where the evaluator can.
 pub fn walk<'g>(graph: &'g Graph, options: &Options, evaluator: &dyn Evaluate) -> Walked<'g> {
-    let within = walk_once(graph, options, evaluator, &BTreeSet::new());
-    if options.heads == Split::Within {
-        return within;
+    let mut within = walk_once(graph, options, evaluator, &BTreeSet::new());
+    within.head_splits = head_splits(&within.labels);
+    match options.heads {
+        Split::Within => within,
+        Split::Whole => walk_once(graph, options, evaluator, &within.head_splits),
     }
-    let heads = head_splits(&within.labels);
-    walk_once(graph, options, evaluator, &heads)
 }
 
 /// The nodes that split channels into attention heads: what they kept meets itself in a product of activations.
-pub fn head_splits(labels: &Labels) -> BTreeSet<NodeId> {
+fn head_splits(labels: &Labels) -> BTreeSet<NodeId> {
     let products: BTreeSet<Label> = labels
         .products()
         .iter()
@@ -87,6 +89,7 @@ fn walk_once<'g>(
         macs: vec![0; graph.nodes.len()],
         issues: graph.issues.clone(),
         heads: options.heads,
+        head_splits: heads.clone(),
     };
     for (&value, (shape, dtype)) in graph.inputs.iter().zip(&options.inputs) {
         walked.facts[value.0 as usize] = Fact::fixed(shape.clone(), *dtype);
