@@ -3,12 +3,14 @@
 //! Owns removal and its counterpart, the same network with those units zeroed; the two must compute the same.
 //! Deliberately chooses nothing: which units go is decided by the caller.
 
+mod proof;
 mod rewrite;
+
+pub use proof::proof;
 
 use crate::graph::{Evaluate, Graph, NodeId, ParamId};
 use crate::labels::{FROZEN, Label};
 use crate::ops::Fact;
-use crate::tensor::Tensor;
 use crate::topology::{Options, Walked, walk};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -220,20 +222,4 @@ fn check(
         }
     }
     Ok(())
-}
-
-/// The parameters' tensors of a graph as float64, for comparing results beyond float32's rounding.
-pub fn to_float64(graph: &Graph) -> Graph {
-    let mut wide = graph.clone();
-    let widen = |tensor: &mut Tensor| {
-        if tensor.dtype().is_float() {
-            *tensor = tensor.cast(crate::tensor::DType::F64);
-        }
-    };
-    wide.params.iter_mut().for_each(|param| widen(&mut param.tensor));
-    wide.constants
-        .iter_mut()
-        .filter(|tensor| !tensor.shape().is_empty())
-        .for_each(widen);
-    wide
 }
