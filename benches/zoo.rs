@@ -78,7 +78,11 @@ fn arguments() -> Result<Arguments, String> {
                 }
             }
             "--no-proof" => found.prove = false,
-            _ if word.starts_with("--") => return Err(format!("{word}: expected DIR [NAME …] [--out DIR] [--heads whole|within] [--no-proof]")),
+            _ if word.starts_with("--") => {
+                return Err(format!(
+                    "{word}: expected DIR [NAME …] [--out DIR] [--heads whole|within] [--no-proof]"
+                ));
+            }
             _ if found.folder.as_os_str().is_empty() => found.folder = word.into(),
             _ => found.names.push(word),
         }
@@ -105,7 +109,9 @@ fn main() {
     });
     let mut rows = Vec::new();
     for line in text.lines() {
-        let Ok(entry) = serde_json::from_str::<Entry>(line) else { continue };
+        let Ok(entry) = serde_json::from_str::<Entry>(line) else {
+            continue;
+        };
         let wanted = arguments.names.is_empty() || arguments.names.iter().any(|name| entry.name.contains(name));
         if entry.file.is_empty() || !wanted {
             continue;
@@ -121,7 +127,10 @@ fn main() {
 }
 
 fn look(arguments: &Arguments, entry: &Entry) -> Row {
-    let mut row = Row { name: entry.name.clone(), ..Row::default() };
+    let mut row = Row {
+        name: entry.name.clone(),
+        ..Row::default()
+    };
     let start = Instant::now();
     let graph = std::fs::read(arguments.folder.join(&entry.file))
         .map_err(|fault| fault.to_string())
@@ -139,11 +148,18 @@ fn look(arguments: &Arguments, entry: &Entry) -> Row {
     row.layers = secateur::topology::layers(&graph).len();
     let runtime = Runtime::new();
     let start = Instant::now();
-    let options = Options { heads: arguments.heads, ..options(entry, None) };
+    let options = Options {
+        heads: arguments.heads,
+        ..options(entry, None)
+    };
     let mut walked = walk(&graph, &options, &runtime);
     let found = coupling(&mut walked);
     row.couple_seconds = start.elapsed().as_secs_f64();
-    row.opaque = found.issues.iter().map(|issue| format!("{} ({}): {}", issue.op, issue.scope, issue.message)).collect();
+    row.opaque = found
+        .issues
+        .iter()
+        .map(|issue| format!("{} ({}): {}", issue.op, issue.scope, issue.message))
+        .collect();
     row.groups = found.groups.len();
     row.frozen = found.frozen.len();
     if arguments.prove {
@@ -173,13 +189,22 @@ fn options(entry: &Entry, batch: Option<usize>) -> Options {
 fn inputs(options: &Options) -> Vec<Tensor> {
     let mut state = 1_u64;
     let mut next = move || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (state >> 40) as f64 / (1_u64 << 24) as f64
     };
     let tensors = options.inputs.iter().map(|(shape, dtype)| {
         let numel = shape.iter().product();
-        let values: Vec<f64> =
-            (0..numel).map(|_| if dtype.is_float() { next() * 4.0 - 2.0 } else { (next() * 100.0).floor() }).collect();
+        let values: Vec<f64> = (0..numel)
+            .map(|_| {
+                if dtype.is_float() {
+                    next() * 4.0 - 2.0
+                } else {
+                    (next() * 100.0).floor()
+                }
+            })
+            .collect();
         Tensor::from_f64(shape.clone(), &values).cast(*dtype)
     });
     tensors.collect()
@@ -195,7 +220,10 @@ fn prove(row: &mut Row, walked: &Walked, options: &Options, found: &Coupling, ru
             let param = &group.params[0];
             let id = walked.graph.params.iter().position(|known| known.name() == param.name);
             let row = id.and_then(|id| walked.labels.row(secateur::graph::ParamId(id as u32), param.axis));
-            param.indices[unit].iter().filter_map(move |&index| row.as_ref().map(|row| row[index])).collect::<Vec<_>>()
+            param.indices[unit]
+                .iter()
+                .filter_map(move |&index| row.as_ref().map(|row| row[index]))
+                .collect::<Vec<_>>()
         });
         let removal = match Removal::of(walked, labels) {
             Ok(removal) => removal,
@@ -206,11 +234,17 @@ fn prove(row: &mut Row, walked: &Walked, options: &Options, found: &Coupling, ru
         };
         together = together.and(removal.clone());
         if at % step == 0 {
-            record(&mut row.each, proof(walked, options, &removal, runtime, inputs).map_err(|fault| fault.to_string()));
+            record(
+                &mut row.each,
+                proof(walked, options, &removal, runtime, inputs).map_err(|fault| fault.to_string()),
+            );
         }
     }
     if !found.groups.is_empty() {
-        record(&mut row.all, proof(walked, options, &together, runtime, inputs).map_err(|fault| fault.to_string()));
+        record(
+            &mut row.all,
+            proof(walked, options, &together, runtime, inputs).map_err(|fault| fault.to_string()),
+        );
     }
 }
 
@@ -227,10 +261,19 @@ fn half(units: usize, balance: &[Vec<usize>], seed: u64) -> Vec<usize> {
     let pick = |pool: &[usize]| {
         let mut order: Vec<(u64, usize)> = pool
             .iter()
-            .map(|&unit| ((unit as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15 ^ (seed << 17)) >> 13, unit))
+            .map(|&unit| {
+                (
+                    (unit as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15 ^ (seed << 17)) >> 13,
+                    unit,
+                )
+            })
             .collect();
         order.sort_unstable();
-        order.into_iter().take(pool.len() / 2).map(|(_, unit)| unit).collect::<Vec<_>>()
+        order
+            .into_iter()
+            .take(pool.len() / 2)
+            .map(|(_, unit)| unit)
+            .collect::<Vec<_>>()
     };
     if balance.is_empty() {
         return pick(&(0..units).collect::<Vec<_>>());
@@ -276,7 +319,10 @@ const HEADER: [&str; 11] = [
 
 fn write(folder: &Path, rows: &[Row]) -> std::io::Result<()> {
     let lines: Vec<String> = rows.iter().map(tsv).collect();
-    std::fs::write(folder.join("zoo.tsv"), format!("{}\n{}\n", HEADER.join("\t"), lines.join("\n")))?;
+    std::fs::write(
+        folder.join("zoo.tsv"),
+        format!("{}\n{}\n", HEADER.join("\t"), lines.join("\n")),
+    )?;
     let cell = |text: &str| format!("| {} |\n", text.replace('|', "\\|").replace('\t', " | "));
     let mut markdown = cell(&HEADER.join("\t"));
     markdown += &cell(&vec!["---"; HEADER.len()].join("\t"));

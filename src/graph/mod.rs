@@ -9,6 +9,8 @@
 
 mod evaluate;
 mod schema;
+#[cfg(test)]
+pub(crate) mod testing;
 mod text;
 mod verify;
 
