@@ -7,11 +7,13 @@
 //! operator survives. Shape arithmetic stays in the graph as scalar nodes (`aten::size`, `aten::floor_divide`, …), so
 //! one graph runs at every batch size.
 
+mod resolve;
 mod schema;
 mod text;
 mod verify;
 
-pub use schema::{AllowList, Schema, SchemaArg, allow_list};
+pub use resolve::{ResolveError, Resolved, resolve};
+pub use schema::{AllowList, Base, Kind, ListKind, Schema, SchemaArg, allow_list, functional_twin, is_in_place};
 pub use text::{ParseError, parse, print};
 pub use verify::{Fault, verify};
 
