@@ -1,4 +1,6 @@
 //! secateur tells which parts of a neural network can be cut, and cuts them.
 
+/// Zip, pickle, torch, npy, npz, idx and safetensors files: bounded reading, deterministic writing.
+pub mod formats;
 pub mod graph;
 pub mod tensor;
