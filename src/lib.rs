@@ -3,4 +3,6 @@
 /// Zip, pickle, torch, npy, npz, idx and safetensors files: bounded reading, deterministic writing.
 pub mod formats;
 pub mod graph;
+/// Model files as graphs: TorchScript archives.
+pub mod readers;
 pub mod tensor;

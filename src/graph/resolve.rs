@@ -42,14 +42,21 @@ pub fn resolve<'a>(
     };
     for lenient in [false, true] {
         let matcher = Matcher { type_of, lenient };
-        if let Some(found) = overloads.iter().find_map(|schema| matcher.fit(schema, positional, keyword)) {
+        if let Some(found) = overloads
+            .iter()
+            .find_map(|schema| matcher.fit(schema, positional, keyword))
+        {
             return Ok(found);
         }
     }
     let describe = |arg: &Arg| describe(arg, type_of);
     let mut given: Vec<String> = positional.iter().map(describe).collect();
     given.extend(keyword.iter().map(|(name, arg)| format!("{name}={}", describe(arg))));
-    let types: Vec<String> = first.args.iter().map(|arg| format!("{} {}", arg.ty, arg.name)).collect();
+    let types: Vec<String> = first
+        .args
+        .iter()
+        .map(|arg| format!("{} {}", arg.ty, arg.name))
+        .collect();
     Err(ResolveError::NoOverload {
         op: op.into(),
         given: given.join(", "),
@@ -230,11 +237,23 @@ mod tests {
         check("aten::add", &[int.clone(), float.clone()], "int_float[Float]");
         check("aten::add", &[ints.clone(), ints.clone()], "t[List(Int)]");
         check("aten::__getitem__", &[ints.clone(), Arg::Int(0)], "t[Int]");
-        check("aten::mul", &[tensor.clone(), Arg::Int(10_000_000_000)], "Scalar[Tensor]");
-        check("aten::dropout", &[tensor.clone(), Arg::Int(10_000_000_000), Arg::Bool(false)], "[Tensor]");
+        check(
+            "aten::mul",
+            &[tensor.clone(), Arg::Int(10_000_000_000)],
+            "Scalar[Tensor]",
+        );
+        check(
+            "aten::dropout",
+            &[tensor.clone(), Arg::Int(10_000_000_000), Arg::Bool(false)],
+            "[Tensor]",
+        );
         check("aten::split", &[tensor.clone(), Arg::Int(2)], "Tensor[List(Tensor)]");
         check("aten::max", &[tensor.clone(), Arg::Int(1)], "dim[Tensor, Tensor]");
-        check("aten::mean", &[tensor.clone(), Arg::List(vec![Arg::Int(2)]), Arg::Bool(true)], "dim[Tensor]");
+        check(
+            "aten::mean",
+            &[tensor.clone(), Arg::List(vec![Arg::Int(2)]), Arg::Bool(true)],
+            "dim[Tensor]",
+        );
         check(
             "aten::conv2d",
             &[int, tensor],

@@ -77,7 +77,11 @@ impl Kind {
             (optional, rest) = (true, inner);
         }
         if let Some((item, length)) = rest.strip_suffix(']').and_then(|inner| inner.split_once('[')) {
-            let length = if length.is_empty() { None } else { Some(length.parse().ok()?) };
+            let length = if length.is_empty() {
+                None
+            } else {
+                Some(length.parse().ok()?)
+            };
             let optional_items = item.ends_with('?');
             list = Some(ListKind { length, optional_items });
             rest = item.trim_end_matches('?');
@@ -112,7 +116,11 @@ pub(super) fn result_type(text: &str, variable: Option<&Type>) -> Option<Type> {
         Base::Var | Base::Any => variable?.clone(),
         Base::Device => return None,
     };
-    Some(if kind.list.is_some() { Type::List(Box::new(base)) } else { base })
+    Some(if kind.list.is_some() {
+        Type::List(Box::new(base))
+    } else {
+        base
+    })
 }
 
 impl Schema {
@@ -150,7 +158,9 @@ impl Schema {
             None if returns == "..." => Vec::new(),
             None => vec![returns],
         };
-        let types = returns.iter().map(|piece| piece.split(' ').next().unwrap_or(piece).into());
+        let types = returns
+            .iter()
+            .map(|piece| piece.split(' ').next().unwrap_or(piece).into());
         Some(Schema {
             op: op.into(),
             overload: overload.into(),
@@ -279,11 +289,16 @@ mod tests {
     fn a_schema_has_names_types_and_defaults() {
         let schema = &allow_list().overloads("aten::max_pool2d")[0];
         let names: Vec<&str> = schema.args.iter().map(|arg| arg.name.as_str()).collect();
-        assert_eq!(names, ["self", "kernel_size", "stride", "padding", "dilation", "ceil_mode"]);
+        assert_eq!(
+            names,
+            ["self", "kernel_size", "stride", "padding", "dilation", "ceil_mode"]
+        );
         assert_eq!(schema.args[3].ty, "int[2]");
         assert_eq!(schema.args[3].default, Some(Arg::List(vec![Arg::Int(0), Arg::Int(0)])));
         assert_eq!(schema.args[2].default, Some(Arg::List(vec![])));
-        let add = allow_list().overload("aten::add", "Tensor").map(|add| add.args[2].clone());
+        let add = allow_list()
+            .overload("aten::add", "Tensor")
+            .map(|add| add.args[2].clone());
         assert!(add.is_some_and(|alpha| alpha.keyword_only && alpha.default == Some(Arg::Int(1))));
         let max = allow_list().overload("aten::max", "dim").map(|max| max.returns.clone());
         assert_eq!(max, Some(vec!["Tensor".into(), "Tensor".into()]));
@@ -291,10 +306,28 @@ mod tests {
 
     #[test]
     fn what_is_no_arithmetic_is_not_listed() {
-        for op in ["from_file", "save", "load", "warn", "randn", "bernoulli", "manual_seed", "relu_", "fork", "format", "set_"] {
+        for op in [
+            "from_file",
+            "save",
+            "load",
+            "warn",
+            "randn",
+            "bernoulli",
+            "manual_seed",
+            "relu_",
+            "fork",
+            "format",
+            "set_",
+        ] {
             assert!(allow_list().overloads(&format!("aten::{op}")).is_empty(), "{op}");
         }
-        for op in ["prim::Print", "prim::rpc_sync", "prim::PythonOp", "torchvision::nms", "mkldnn::_linear_pointwise"] {
+        for op in [
+            "prim::Print",
+            "prim::rpc_sync",
+            "prim::PythonOp",
+            "torchvision::nms",
+            "mkldnn::_linear_pointwise",
+        ] {
             assert!(allow_list().overloads(op).is_empty(), "{op}");
         }
     }

@@ -178,7 +178,10 @@ impl Lexer<'_> {
         // Beyond 64 bits it can only be a whole float.
         let token = match text.parse::<i64>() {
             Ok(int) if !float => Token::Int(int),
-            _ => Token::Float(text.parse().map_err(|_| self.error(format!("the number {text:?} is malformed")))?),
+            _ => Token::Float(
+                text.parse()
+                    .map_err(|_| self.error(format!("the number {text:?} is malformed")))?,
+            ),
         };
         if self.peek() == Some(b'j') {
             return Err(self.error("complex numbers are not read"));

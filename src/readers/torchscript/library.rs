@@ -5,7 +5,7 @@
 
 use super::ast::{Class, Function, Item};
 use super::parser::parse;
-use super::{ReadError, Place};
+use super::{Place, ReadError};
 use crate::formats::zip::Archive;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -24,6 +24,16 @@ pub struct Library<'a> {
 pub struct File {
     pub name: String,
     items: Vec<Item>,
+}
+
+impl File {
+    /// No file: where nothing runs yet.
+    pub fn none() -> File {
+        File {
+            name: "code".into(),
+            items: Vec::new(),
+        }
+    }
 }
 
 /// Something that has a name in the code.

@@ -3,9 +3,9 @@
 //! Owns the object tree with its identities (a tied tensor or module is one object under two paths), the tensors'
 //! bytes, and the lists of parameters and modules in registration order. Deliberately runs no code.
 
+use super::ReadError;
 use super::library::Library;
 use super::value::{EnumVal, Object, ObjectId, Val};
-use super::ReadError;
 use crate::formats::pickle::{self, Document, Id, Object as Pickled};
 use crate::formats::zip::Archive;
 use crate::tensor::{DType, Tensor};
@@ -46,10 +46,11 @@ impl<'a, 'l> Loader<'a, 'l> {
     /// Reads `data.pkl` or `constants.pkl`, whose storages lie in `folder`.
     pub fn load(&mut self, name: &str, folder: &str) -> Result<Loaded, ReadError> {
         let bytes = self.archive.get(name)?;
-        let document = pickle::load(&bytes, &allowed, &pickle::Limits::default()).map_err(|error| ReadError::Pickle {
-            entry: name.into(),
-            error,
-        })?;
+        let document =
+            pickle::load(&bytes, &allowed, &pickle::Limits::default()).map_err(|error| ReadError::Pickle {
+                entry: name.into(),
+                error,
+            })?;
         let mut walk = Walk {
             loader: self,
             document: &document,
@@ -68,9 +69,14 @@ fn allowed(module: &str, name: &str) -> bool {
         "torch._utils" => name == "_rebuild_tensor_v2",
         "collections" => name == "OrderedDict",
         "torch" => name.ends_with("Storage"),
-        "torch.jit._pickle" => {
-            ["build_intlist", "build_doublelist", "build_tensorlist", "build_boollist", "restore_type_tag"].contains(&name)
-        }
+        "torch.jit._pickle" => [
+            "build_intlist",
+            "build_doublelist",
+            "build_tensorlist",
+            "build_boollist",
+            "restore_type_tag",
+        ]
+        .contains(&name),
         _ => module == "__torch__" || module.starts_with("__torch__."),
     }
 }
@@ -85,7 +91,11 @@ struct Walk<'w, 'a, 'l> {
 
 impl Walk<'_, '_, '_> {
     fn error<T>(&self, path: &str, message: impl std::fmt::Display) -> Result<T, ReadError> {
-        let place = if path.is_empty() { "the root".to_owned() } else { format!("{path:?}") };
+        let place = if path.is_empty() {
+            "the root".to_owned()
+        } else {
+            format!("{path:?}")
+        };
         Err(ReadError::Archive(format!("{}: {place}: {message}", self.entry)))
     }
 
@@ -148,7 +158,11 @@ impl Walk<'_, '_, '_> {
             let Some(name) = document.str(*key) else {
                 return self.error(path, "an attribute whose name is no string");
             };
-            let place = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+            let place = if path.is_empty() {
+                name.to_owned()
+            } else {
+                format!("{path}.{name}")
+            };
             attributes.push((Rc::from(name), self.value(*value, &place)?));
         }
         self.loader.objects[object.0].attributes = attributes;
@@ -191,7 +205,14 @@ impl Walk<'_, '_, '_> {
         };
         let key = document.str(*key).unwrap_or("");
         let extent = |id: &Id| document.int(*id).and_then(|value| usize::try_from(value).ok());
-        let list = |id: &Id| document.tuple(*id).unwrap_or(&[]).iter().map(extent).collect::<Option<Vec<usize>>>();
+        let list = |id: &Id| {
+            document
+                .tuple(*id)
+                .unwrap_or(&[])
+                .iter()
+                .map(extent)
+                .collect::<Option<Vec<usize>>>()
+        };
         let (Some(offset), Some(sizes), Some(strides)) = (extent(offset), list(sizes), list(strides)) else {
             return self.error(path, "a tensor with a negative or malformed size");
         };
@@ -215,7 +236,9 @@ impl Walk<'_, '_, '_> {
         path: &str,
     ) -> Result<Tensor, ReadError> {
         let width = dtype.size();
-        let numel = sizes.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
+        let numel = sizes
+            .iter()
+            .try_fold(1usize, |product, &size| product.checked_mul(size));
         let last = sizes.iter().zip(strides).try_fold(offset, |last, (&size, &stride)| {
             last.checked_add(size.saturating_sub(1).checked_mul(stride)?)
         });
@@ -226,7 +249,9 @@ impl Walk<'_, '_, '_> {
         if numel > 0 && last >= available {
             return self.error(
                 path,
-                format_args!("the tensor reaches element {last} of a storage of {available}; the archive is incomplete"),
+                format_args!(
+                    "the tensor reaches element {last} of a storage of {available}; the archive is incomplete"
+                ),
             );
         }
         let mut expected = 1;

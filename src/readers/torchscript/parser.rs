@@ -310,7 +310,9 @@ impl Parser<'_> {
                 self.newline()?;
                 StmtKind::Pass
             }
-            Some(word @ ("with" | "class" | "def" | "import" | "from" | "try" | "del" | "global" | "lambda" | "yield")) => {
+            Some(
+                word @ ("with" | "class" | "def" | "import" | "from" | "try" | "del" | "global" | "lambda" | "yield"),
+            ) => {
                 return self.error(format!("{word:?} is not read here"));
             }
             _ => self.simple_statement()?,

@@ -122,7 +122,10 @@ impl Object {
     }
 
     pub fn get(&self, name: &str) -> Option<&Val> {
-        self.attributes.iter().find(|(known, _)| &**known == name).map(|(_, value)| value)
+        self.attributes
+            .iter()
+            .find(|(known, _)| &**known == name)
+            .map(|(_, value)| value)
     }
 }
 
@@ -186,31 +189,96 @@ impl Val {
         }
     }
 
-    /// Equality as Python sees it, `None` where a run is needed.
+    /// Equality as Python sees it, `None` where a run is needed, or where the values are too large to compare.
     pub fn equals(&self, other: &Val) -> Option<bool> {
+        self.equals_within(other, &mut Walk::default())
+    }
+
+    fn equals_within(&self, other: &Val, walk: &mut Walk) -> Option<bool> {
         if self.is_dynamic() || other.is_dynamic() {
             return None;
         }
-        let all = |left: &[Val], right: &[Val]| {
+        walk.enter()?;
+        let mut all = |left: &[Val], right: &[Val]| {
             if left.len() != right.len() {
                 return Some(false);
             }
-            left.iter().zip(right).try_fold(true, |same, (a, b)| Some(same & a.equals(b)?))
+            let mut pairs = left.iter().zip(right);
+            pairs.try_fold(true, |same, (a, b)| Some(same & a.equals_within(b, walk)?))
         };
-        match (self, other) {
+        let found = match (self, other) {
             (Val::None, Val::None) => Some(true),
             (Val::Str(a), Val::Str(b)) | (Val::Device(a), Val::Device(b)) => Some(a == b),
             (Val::Str(a), Val::Device(b)) | (Val::Device(a), Val::Str(b)) => Some(a == b),
             (Val::List(a), Val::List(b)) => all(&a.borrow(), &b.borrow()),
             (Val::Tuple(a), Val::Tuple(b)) => all(&a.items, &b.items),
-            (Val::Enum(a), Val::Enum(b)) => Some(a.class == b.class && a.value.equals(&b.value)?),
+            (Val::Enum(a), Val::Enum(b)) => Some(a.class == b.class && a.value.equals_within(&b.value, walk)?),
             (Val::Object(a), Val::Object(b)) => Some(a == b),
             (Val::Int(a), Val::Int(b)) => Some(a == b),
             _ => match (self.as_float(), other.as_float()) {
                 (Some(a), Some(b)) => Some(a == b),
                 _ => Some(false),
             },
+        };
+        walk.leave();
+        found
+    }
+
+    /// How Python prints a value; `None` where a run is needed.
+    pub fn text(&self) -> Option<String> {
+        self.text_within(&mut Walk::default())
+    }
+
+    fn text_within(&self, walk: &mut Walk) -> Option<String> {
+        walk.enter()?;
+        let mut join = |items: &[Val]| {
+            let parts = items
+                .iter()
+                .map(|item| item.text_within(walk))
+                .collect::<Option<Vec<String>>>();
+            parts.map(|parts| parts.join(", "))
+        };
+        let found = match self {
+            Val::None => "None".into(),
+            Val::Bool(true) => "True".into(),
+            Val::Bool(false) => "False".into(),
+            Val::Int(int) => int.to_string(),
+            Val::Float(float) => format!("{float:?}"),
+            Val::Str(text) | Val::Device(text) => text.to_string(),
+            Val::List(items) => format!("[{}]", join(&items.borrow())?),
+            Val::Tuple(tuple) => format!("({})", join(&tuple.items)?),
+            _ => return None,
+        };
+        walk.leave();
+        Some(found)
+    }
+}
+
+/// A walk over a value that may be shared many times over, or hold itself: bounded in depth and in steps.
+pub struct Walk {
+    left: usize,
+    depth: usize,
+}
+
+impl Default for Walk {
+    fn default() -> Walk {
+        Walk {
+            left: 100_000,
+            depth: 0,
         }
+    }
+}
+
+impl Walk {
+    /// One value deeper; `None` where the walk has become too long.
+    pub fn enter(&mut self) -> Option<()> {
+        self.left = self.left.checked_sub(1)?;
+        self.depth += 1;
+        (self.depth <= 32).then_some(())
+    }
+
+    pub fn leave(&mut self) {
+        self.depth -= 1;
     }
 }
 
