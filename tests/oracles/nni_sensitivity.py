@@ -54,7 +54,7 @@ def tables(baseline, layers):
     for method in ("l1", "l2", "level"):
         for metric in ("accuracy", "cross_entropy"):
             yield f"{method}-{metric}.csv", method, metric, None if method == "l1" else few, None, None
-    # Unsorted, with two that round to the same, and half a hundredth: NNI sorts and rounds, and keeps both.
+    # Unsorted, and with half hundredths: NNI sorts, and rounds to the even hundredth.
     yield "l1-rounding.csv", "l1", "accuracy", [0.615, 0.9, 0.375, 0.05], None, None
     yield "l1-layers.csv", "l1", "accuracy", few, None, [layers[-1], layers[0]]
     yield "l1-minimize.csv", "l1", "accuracy", None, ("minimize", round(exact * 0.8, 3)), None

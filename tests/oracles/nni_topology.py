@@ -54,11 +54,14 @@ def sets(dependency):
 
 
 def topology(network, shape):
-    example = torch.ones(2, *shape)
+    example = torch.ones(1, *shape)
     answer = {"nni": "2.10.1", "input": list(shape)}
-    answer["channel"] = attempt(lambda: sets(ChannelDependency(network, example, prune_type="Filter")))
-    answer["group"] = attempt(lambda: [[n, int(g)] for n, g in GroupDependency(network, example).dependency.items()])
-    answer["input_channel"] = attempt(lambda: sets(InputChannelDependency(network, example)))
+    traced = torch.jit.trace(network, example, strict=False, check_trace=False)
+    answer["channel"] = attempt(lambda: sets(ChannelDependency(network, example, traced, prune_type="Filter")))
+    answer["group"] = attempt(
+        lambda: [[n, int(g)] for n, g in GroupDependency(network, example, traced).dependency.items()]
+    )
+    answer["input_channel"] = attempt(lambda: sets(InputChannelDependency(network, example, traced)))
     macs, params, rows = count_flops_params(network, example, verbose=False)
     answer["macs"], answer["layer_params"] = int(macs), int(params)
     answer["params"] = sum(p.numel() for p in network.parameters())
