@@ -1,4 +1,5 @@
 //! secateur tells which parts of a neural network can be cut, and cuts them.
 
 pub mod graph;
+pub mod runtime;
 pub mod tensor;
