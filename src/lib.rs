@@ -1,5 +1,9 @@
 //! secateur tells which parts of a neural network can be cut, and cuts them.
 
 pub mod graph;
+pub mod labels;
+pub mod ops;
+pub mod prune;
 pub mod runtime;
 pub mod tensor;
+pub mod topology;
