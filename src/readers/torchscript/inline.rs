@@ -1,0 +1,345 @@
+//! Code run on values that stand for results: functions and modules become one straight list of nodes.
+//!
+//! Owns statements, frames and control flow. An `if` is folded when its condition is known; where it is not and one
+//! branch only raises, the other is taken (raises are checks, and dropped); any other branch on data is refused. Loops of
+//! known length are unrolled. Everything is bounded. Deliberately knows no operator (see `operators`).
+
+use super::alias::Cells;
+use super::ast::{Expr, Function, Stmt, StmtKind};
+use super::build::Builder;
+use super::library::{File, Library};
+use super::value::{Object, Val};
+use super::{Place, ReadError};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// Statements, expressions and calls within one another.
+const MAX_DEPTH: usize = 4_000;
+/// Calls within one another; beyond it is recursion without an end.
+const MAX_CALLS: usize = 200;
+/// Statements that are run in all; loops are unrolled.
+const MAX_STEPS: usize = 4_000_000;
+
+/// The state of inlining.
+pub struct Inliner<'a, 'l> {
+    pub library: &'l mut Library<'a>,
+    pub objects: Vec<Object>,
+    pub constants: Vec<Val>,
+    pub builder: Builder,
+    pub cells: Cells,
+    pub(super) file: Rc<File>,
+    pub(super) line: u32,
+    depth: usize,
+    calls: usize,
+    steps: usize,
+}
+
+/// The local names of one call.
+#[derive(Default)]
+pub struct Frame {
+    pub locals: HashMap<Rc<str>, Val>,
+}
+
+/// How a block ended.
+pub enum Flow {
+    Next,
+    Return(Val),
+}
+
+impl<'a, 'l> Inliner<'a, 'l> {
+    pub fn new(
+        library: &'l mut Library<'a>,
+        objects: Vec<Object>,
+        constants: Vec<Val>,
+        builder: Builder,
+        cells: Cells,
+    ) -> Self {
+        Inliner {
+            library,
+            objects,
+            constants,
+            builder,
+            cells,
+            file: Rc::new(File::none()),
+            line: 0,
+            depth: 0,
+            calls: 0,
+            steps: 0,
+        }
+    }
+
+    /// An error at the statement that is run.
+    pub fn error<T>(&self, message: impl Into<String>) -> Result<T, ReadError> {
+        Err(self.fault(message.into()))
+    }
+
+    pub fn fault(&self, message: String) -> ReadError {
+        ReadError::Code {
+            place: Place {
+                file: self.file.name.clone(),
+                line: self.line,
+                scope: self.builder.scope.to_string(),
+            },
+            message,
+        }
+    }
+
+    /// Runs `run` one level deeper.
+    pub(super) fn deeper<T>(&mut self, run: impl FnOnce(&mut Self) -> Result<T, ReadError>) -> Result<T, ReadError> {
+        if self.depth >= MAX_DEPTH {
+            return self.error("code is nested too deep");
+        }
+        self.depth += 1;
+        let found = run(self);
+        self.depth -= 1;
+        found
+    }
+
+    /// Runs a function on bound arguments; `scope` names the module whose method it is.
+    pub fn call(
+        &mut self,
+        function: &Function,
+        file: Rc<File>,
+        scope: Option<Rc<str>>,
+        args: Vec<Val>,
+        keywords: Vec<(Rc<str>, Val)>,
+    ) -> Result<Val, ReadError> {
+        if self.calls >= MAX_CALLS {
+            return self.error(format!(
+                "calls are nested more than {MAX_CALLS} deep: {} calls itself",
+                function.name
+            ));
+        }
+        let mut frame = self.bind(function, args, keywords)?;
+        let outer = (self.file.clone(), self.line, self.builder.scope.clone());
+        self.file = file;
+        if let Some(scope) = scope {
+            self.builder.scope = scope;
+        }
+        self.calls += 1;
+        let flow = self.block(&mut frame, &function.body)?;
+        self.calls -= 1;
+        (self.file, self.line, self.builder.scope) = outer;
+        Ok(match flow {
+            Flow::Return(value) => value,
+            Flow::Next => Val::None,
+        })
+    }
+
+    fn bind(&mut self, function: &Function, args: Vec<Val>, keywords: Vec<(Rc<str>, Val)>) -> Result<Frame, ReadError> {
+        let mut frame = Frame::default();
+        if args.len() > function.parameters.len() {
+            return self.error(format!(
+                "{} takes {} arguments, but {} are given",
+                function.name,
+                function.parameters.len(),
+                args.len()
+            ));
+        }
+        let mut given = args.into_iter();
+        for parameter in &function.parameters {
+            let by_name = || keywords.iter().find(|(name, _)| *name == parameter.name);
+            let value = match (given.next(), by_name(), &parameter.default) {
+                (Some(value), ..) => value,
+                (None, Some((_, value)), _) => value.clone(),
+                (None, None, Some(default)) => self.eval(&Frame::default(), default)?,
+                (None, None, None) => {
+                    return self.error(format!(
+                        "{} is called without its argument {:?}",
+                        function.name, parameter.name
+                    ));
+                }
+            };
+            let value = match &parameter.ty {
+                Some(ty) => coerce(value, ty),
+                None => value,
+            };
+            frame.locals.insert(parameter.name.clone(), value);
+        }
+        Ok(frame)
+    }
+
+    fn block(&mut self, frame: &mut Frame, body: &[Stmt]) -> Result<Flow, ReadError> {
+        self.deeper(|this| {
+            for stmt in body {
+                this.line = stmt.line;
+                this.steps += 1;
+                if this.steps > MAX_STEPS {
+                    return this.error(format!("more than {MAX_STEPS} statements are run; a loop is too long"));
+                }
+                if let Flow::Return(value) = this.statement(frame, &stmt.kind)? {
+                    return Ok(Flow::Return(value));
+                }
+            }
+            Ok(Flow::Next)
+        })
+    }
+
+    fn statement(&mut self, frame: &mut Frame, stmt: &StmtKind) -> Result<Flow, ReadError> {
+        match stmt {
+            StmtKind::Pass => {}
+            StmtKind::Expr(expr) => drop(self.eval(frame, expr)?),
+            StmtKind::Return(None) => return Ok(Flow::Return(Val::None)),
+            StmtKind::Return(Some(expr)) => return Ok(Flow::Return(self.eval(frame, expr)?)),
+            StmtKind::Assign { targets, unpack, value } => self.assign(frame, targets, *unpack, value)?,
+            StmtKind::If {
+                condition,
+                then,
+                otherwise,
+            } => {
+                let line = self.line;
+                let known = self.condition(frame, condition)?;
+                let branch = match known {
+                    Some(true) => then,
+                    Some(false) => otherwise,
+                    None if always_raises(then) => otherwise,
+                    None if always_raises(otherwise) => then,
+                    None => {
+                        self.line = line;
+                        return self.error(
+                            "a branch depends on the data or the shape of the input, which is not read; save the model \
+                             with torch.jit.trace(model.eval(), example) instead of torch.jit.script",
+                        );
+                    }
+                };
+                return self.block(frame, branch);
+            }
+            StmtKind::For { target, iterable, body } => {
+                for value in self.iterate(frame, iterable)? {
+                    frame.locals.insert(target.clone(), value);
+                    if let Flow::Return(value) = self.block(frame, body)? {
+                        return Ok(Flow::Return(value));
+                    }
+                }
+            }
+            StmtKind::While { condition, body } => loop {
+                match self.condition(frame, condition)? {
+                    Some(true) => {}
+                    Some(false) => break,
+                    None => return self.loop_error(),
+                }
+                if let Flow::Return(value) = self.block(frame, body)? {
+                    return Ok(Flow::Return(value));
+                }
+                self.steps += 1;
+            },
+        }
+        Ok(Flow::Next)
+    }
+
+    fn loop_error<T>(&self) -> Result<T, ReadError> {
+        self.error(
+            "a loop's length depends on the data or the shape of the input, which is not read; save the model with \
+             torch.jit.trace(model.eval(), example) instead of torch.jit.script",
+        )
+    }
+
+    fn condition(&mut self, frame: &Frame, condition: &Expr) -> Result<Option<bool>, ReadError> {
+        match self.eval(frame, condition)? {
+            Val::Bool(flag) => Ok(Some(flag)),
+            Val::Dynamic(_) | Val::Unset => Ok(None),
+            other => self.error(format!("a condition is {}", other.describe())),
+        }
+    }
+
+    /// The values that a `for` goes over.
+    fn iterate(&mut self, frame: &Frame, iterable: &Expr) -> Result<Vec<Val>, ReadError> {
+        if let Expr::Call(call) = iterable
+            && call.callee == Expr::Name("range".into())
+        {
+            let mut bounds = Vec::new();
+            for arg in &call.args {
+                match self.eval(frame, arg)? {
+                    Val::Int(int) => bounds.push(int),
+                    _ => return self.loop_error(),
+                }
+            }
+            let (start, end, step) = match bounds[..] {
+                [end] => (0, end, 1),
+                [start, end] => (start, end, 1),
+                [start, end, step] if step != 0 => (start, end, step),
+                _ => return self.error("range() takes one to three numbers"),
+            };
+            let mut found = Vec::new();
+            let mut at = start;
+            while if step > 0 { at < end } else { at > end } {
+                found.push(Val::Int(at));
+                if found.len() > MAX_STEPS {
+                    return self.error(format!("a loop runs more than {MAX_STEPS} times"));
+                }
+                at = at.saturating_add(step);
+            }
+            return Ok(found);
+        }
+        match self.eval(frame, iterable)? {
+            Val::List(items) => Ok(items.borrow().clone()),
+            Val::Tuple(tuple) => Ok(tuple.items.clone()),
+            Val::Dict(items) => Ok(items.borrow().iter().map(|(key, _)| key.clone()).collect()),
+            _ => self.loop_error(),
+        }
+    }
+
+    fn assign(&mut self, frame: &mut Frame, targets: &[Expr], unpack: bool, value: &Expr) -> Result<(), ReadError> {
+        if let ([Expr::Name(name)], false) = (targets, unpack) {
+            self.builder.hint = Some(name.clone());
+        }
+        let value = self.eval(frame, value)?;
+        self.builder.hint = None;
+        if !unpack {
+            return self.store(frame, &targets[0], value);
+        }
+        let names = targets.iter().map(|target| match target {
+            Expr::Name(name) => name.clone(),
+            _ => "".into(),
+        });
+        let names: Vec<Rc<str>> = names.collect();
+        let items = self.unpack(value, &names)?;
+        for (target, item) in targets.iter().zip(items) {
+            self.store(frame, target, item)?;
+        }
+        Ok(())
+    }
+
+    fn store(&mut self, frame: &mut Frame, target: &Expr, value: Val) -> Result<(), ReadError> {
+        match target {
+            Expr::Name(name) => {
+                frame.locals.insert(name.clone(), value);
+                Ok(())
+            }
+            Expr::Field(object, name) => match self.eval(frame, object)? {
+                Val::Object(id) => {
+                    let attributes = &mut self.objects[id.0].attributes;
+                    match attributes.iter_mut().find(|(known, _)| known == name) {
+                        Some((_, slot)) => *slot = value,
+                        None => attributes.push((name.clone(), value)),
+                    }
+                    Ok(())
+                }
+                other => self.error(format!("{} has no attributes to set", other.describe())),
+            },
+            _ => self.error("only names and attributes are assigned"),
+        }
+    }
+}
+
+/// Whether a block ends in a raise, whatever its data.
+fn always_raises(body: &[Stmt]) -> bool {
+    body.iter().any(|stmt| match &stmt.kind {
+        StmtKind::Expr(Expr::Call(call)) => {
+            matches!(&call.callee, Expr::Field(_, name) if &**name == "RaiseException")
+        }
+        StmtKind::If { then, otherwise, .. } => always_raises(then) && always_raises(otherwise),
+        _ => false,
+    })
+}
+
+/// A whole float above 1e10 is printed without a point: the declared type says what it is.
+pub(super) fn coerce(value: Val, ty: &Expr) -> Val {
+    match (&value, ty) {
+        (Val::Int(int), Expr::Name(name)) if &**name == "float" => Val::Float(*int as f64),
+        (Val::Int(_), Expr::Index(outer, inner)) if matches!(&**outer, Expr::Name(name) if &**name == "Optional") => {
+            coerce(value, inner)
+        }
+        _ => value,
+    }
+}
