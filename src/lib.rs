@@ -8,7 +8,6 @@ pub mod metric;
 pub mod ops;
 pub mod prune;
 pub mod readers;
-#[cfg(feature = "torch")]
 pub mod runtime;
 pub mod tensor;
 pub mod topology;

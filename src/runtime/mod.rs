@@ -16,6 +16,8 @@ mod convert;
 #[cfg(feature = "torch")]
 mod device;
 #[cfg(feature = "torch")]
+mod evaluator;
+#[cfg(feature = "torch")]
 mod program;
 
 pub use source::source;
@@ -25,6 +27,8 @@ pub use subset::{Subset, graph_leaves, subset};
 pub use convert::{from_torch, to_torch};
 #[cfg(feature = "torch")]
 pub use device::{device, init, isa_class, libtorch_version, with_worker};
+#[cfg(feature = "torch")]
+pub use evaluator::Runtime;
 #[cfg(feature = "torch")]
 pub use program::Program;
 
