@@ -84,7 +84,10 @@ pub struct Entry {
 pub fn index(reader: impl Read + Seek, limits: &Limits) -> Result<Vec<Entry>, ZipError> {
     let mut reader = reader;
     let length = (reader.seek(std::io::SeekFrom::End(0))).map_err(|error| ZipError::Directory(error.to_string()))?;
-    let mut archive = ::zip::ZipArchive::new(reader).map_err(|error| ZipError::Directory(error.to_string()))?;
+    // Looking for an archive behind other bytes takes weights that look like a signature for one.
+    let config = ::zip::read::Config { archive_offset: ::zip::read::ArchiveOffset::Known(0) };
+    let mut archive = ::zip::ZipArchive::with_config(config, reader)
+        .map_err(|error| ZipError::Directory(error.to_string()))?;
     limit("the number of entries", archive.len() as u64, limits.entries as u64)?;
     if archive.has_duplicate_names() {
         let name = "the same name, repeated in the directory".to_owned();
