@@ -68,8 +68,8 @@ fn make_with(folder: &Path, platform: &Platform, supplies: &Supplies) -> Result<
     let wheel = (supplies.fetch_wheel)(&room, &torch, platform.download_mb)?;
     let source = unpack(&wheel, &unpacked, |name| torch_place(platform, name))?;
     if let Some(cuda) = python_constant(&source, "cuda") {
-        for (package, library) in CUDA_HELPERS {
-            let wheel = (supplies.fetch_wheel)(&room, &format!("{package}=={cuda}.*"), 11)?;
+        for (package, about_mb, library) in CUDA_HELPERS {
+            let wheel = (supplies.fetch_wheel)(&room, &format!("{package}=={cuda}.*"), *about_mb)?;
             unpack(&wheel, &unpacked, |name| {
                 let file = name.rsplit('/').next()?;
                 (name.contains("/lib/") && file.starts_with(library)).then(|| Path::new("lib").join(file))

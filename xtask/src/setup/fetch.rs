@@ -48,7 +48,7 @@ pub fn wheel(room: &Path, platform: &Platform, requirement: &str, about_mb: u64)
         // Newer pips go on where a connection broke; older ones do not know the variable and ignore it.
         .env("PIP_RESUME_RETRIES", "10");
     let succeeded = watch(&mut command, &log, || {
-        let megabytes = (size_below(&incoming) + size_below(&tmp)) / 1_000_000;
+        let megabytes = size_below(&incoming).max(size_below(&tmp)) / 1_000_000;
         format!("{requirement}: {megabytes} of about {about_mb} MB")
     })?;
     if !succeeded {

@@ -67,10 +67,10 @@ const PLATFORMS: &[Platform] = &[
     },
 ];
 
-/// The two CUDA libraries that a Linux `libtorch_cpu.so` loads even where no GPU is used, and their wheels.
-pub const CUDA_HELPERS: &[(&str, &str)] = &[
-    ("nvidia-cuda-runtime", "libcudart.so."),
-    ("nvidia-cuda-cupti", "libcupti.so."),
+/// The two CUDA libraries that a Linux `libtorch_cpu.so` loads even where no GPU is used: package, MB, library.
+pub const CUDA_HELPERS: &[(&str, u64, &str)] = &[
+    ("nvidia-cuda-runtime", 2, "libcudart.so."),
+    ("nvidia-cuda-cupti", 11, "libcupti.so."),
 ];
 
 /// One-line linker scripts: the wheel's own libtorch.so would ask for CUDA, and not every compiler brings libgomp.so.
