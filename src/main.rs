@@ -1,1 +1,3 @@
+//! The `secateur` binary.
+
 fn main() {}
