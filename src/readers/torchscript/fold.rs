@@ -4,6 +4,9 @@
 
 use super::value::Val;
 
+/// Bytes of one string.
+const MAX_TEXT: usize = 10_000;
+
 /// The result of `name` (`add`, `floordiv`, …) on known values; `None` where it is no such operator.
 pub fn fold(name: &str, args: &[Val]) -> Option<Result<Val, String>> {
     if args.iter().any(|arg| arg.is_dynamic() || matches!(arg, Val::Unset)) {
@@ -79,6 +82,9 @@ fn binary(name: &str, left: &Val, right: &Val) -> Option<Result<Val, String>> {
         _ => {}
     }
     match (name, left, right) {
+        ("add", Val::Str(a), Val::Str(b)) if a.len() + b.len() > MAX_TEXT => {
+            return Some(Err(format!("a string of more than {MAX_TEXT} bytes")));
+        }
         ("add", Val::Str(a), Val::Str(b)) => return Some(Ok(Val::Str(format!("{a}{b}").into()))),
         ("__contains__", Val::Str(text), Val::Str(part)) => return Some(Ok(Val::Bool(text.contains(&**part)))),
         ("__and__", Val::Bool(a), Val::Bool(b)) => return Some(Ok(Val::Bool(a & b))),

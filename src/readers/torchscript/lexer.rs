@@ -238,7 +238,9 @@ impl Lexer<'_> {
             return Err(self.error("an octal escape in a string is malformed"));
         };
         self.at = start + 3;
-        let value = digits.iter().fold(0, |value, digit| value * 8 + i32::from(*digit) - 0x30);
+        let value = digits
+            .iter()
+            .fold(0, |value, digit| value * 8 + i32::from(*digit) - 0x30);
         Ok(value.rem_euclid(256) as u8)
     }
 

@@ -43,11 +43,15 @@ impl<'a, 'l> Loader<'a, 'l> {
     /// Reads `data.pkl` or `constants.pkl`, whose storages lie in `folder`.
     pub fn load(&mut self, name: &str, folder: &str) -> Result<Loaded, ReadError> {
         let bytes = self.archive.get(name)?;
-        let document =
-            pickle::load(&bytes, &allowed, &pickle::Limits::default()).map_err(|error| ReadError::Pickle {
-                entry: name.into(),
-                error,
-            })?;
+        let limits = pickle::Limits {
+            ops: 2_000_000,
+            memo: 1_000_000,
+            ..pickle::Limits::default()
+        };
+        let document = pickle::load(&bytes, &allowed, &limits).map_err(|error| ReadError::Pickle {
+            entry: name.into(),
+            error,
+        })?;
         let mut walk = Walk {
             loader: self,
             document: &document,

@@ -16,6 +16,14 @@ impl Inliner<'_, '_> {
     /// A call of an operator by its full name.
     pub fn operator(&mut self, op: &str, args: Vec<Val>, keywords: Vec<(Rc<str>, Val)>) -> Result<Val, ReadError> {
         let (space, name) = op.split_once("::").unwrap_or(("", op));
+        if args.iter().any(|arg| matches!(arg, Val::Unset))
+            && !matches!(name, "RaiseException" | "__is__" | "__isnot__")
+        {
+            return match is_in_place(op) {
+                true => Err(self.branch_fault()),
+                false => Ok(fold(name, &args).and_then(Result::ok).unwrap_or(Val::Unset)),
+            };
+        }
         if space == "aten" || space == "prim" {
             if keywords.is_empty() {
                 if let Some(found) = self.container(name, &args)? {
