@@ -191,7 +191,7 @@ impl Builder {
             })
             .collect::<Vec<ValueId>>();
         if let Some(rank) = rank(op, &args, &|value| self.rank(value)) {
-            outputs.iter().for_each(|output| drop(self.ranks.insert(*output, rank)));
+            self.ranks.extend(outputs.iter().map(|output| (*output, rank)));
         }
         self.graph.nodes.push(Node {
             op: op.into(),

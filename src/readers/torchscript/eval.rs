@@ -7,7 +7,7 @@ use super::ReadError;
 use super::ast::{Call, Class, Expr};
 use super::inline::{Frame, Inliner, coerce};
 use super::library::Named;
-use super::value::{EnumVal, Object, ObjectId, TupleVal, Val};
+use super::value::{EnumVal, Keywords, Object, ObjectId, TupleVal, Val};
 use std::rc::Rc;
 
 impl Inliner<'_, '_> {
@@ -177,8 +177,7 @@ impl Inliner<'_, '_> {
         }
     }
 
-    #[allow(clippy::type_complexity)]
-    fn arguments(&mut self, frame: &Frame, call: &Call) -> Result<(Vec<Val>, Vec<(Rc<str>, Val)>), ReadError> {
+    fn arguments(&mut self, frame: &Frame, call: &Call) -> Result<(Vec<Val>, Keywords), ReadError> {
         let hint = self.builder.hint.take();
         let args = self.eval_all(frame, &call.args)?;
         let mut keywords = Vec::with_capacity(call.keywords.len());

@@ -26,6 +26,8 @@ fn partial(name: &str, args: &[Val]) -> Option<Result<Val, String>> {
         ("__or__", [Val::Bool(true), _] | [_, Val::Bool(true)]) => Some(Ok(Val::Bool(true))),
         ("__and__", [Val::Bool(true), other] | [other, Val::Bool(true)]) => Some(Ok(other.clone())),
         ("__or__", [Val::Bool(false), other] | [other, Val::Bool(false)]) => Some(Ok(other.clone())),
+        ("__is__", [Val::Tensor(a), Val::Tensor(b)]) => Some(Ok(Val::Bool(a == b))),
+        ("__isnot__", [Val::Tensor(a), Val::Tensor(b)]) => Some(Ok(Val::Bool(a != b))),
         ("__is__", [value, Val::None] | [Val::None, value]) if value.is_dynamic() => Some(Ok(Val::Bool(false))),
         ("__isnot__", [value, Val::None] | [Val::None, value]) if value.is_dynamic() => Some(Ok(Val::Bool(true))),
         _ => None,

@@ -8,7 +8,7 @@ use super::alias::Cells;
 use super::ast::{Expr, Function, Stmt, StmtKind};
 use super::build::Builder;
 use super::library::{File, Library};
-use super::value::{Object, Val};
+use super::value::{Keywords, Object, Val};
 use super::{Place, ReadError};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -123,7 +123,7 @@ impl<'a, 'l> Inliner<'a, 'l> {
         file: Rc<File>,
         scope: Option<Rc<str>>,
         args: Vec<Val>,
-        keywords: Vec<(Rc<str>, Val)>,
+        keywords: Keywords,
     ) -> Result<Val, ReadError> {
         if self.calls >= MAX_CALLS {
             return self.error(format!(
@@ -147,7 +147,7 @@ impl<'a, 'l> Inliner<'a, 'l> {
         })
     }
 
-    fn bind(&mut self, function: &Function, args: Vec<Val>, keywords: Vec<(Rc<str>, Val)>) -> Result<Frame, ReadError> {
+    fn bind(&mut self, function: &Function, args: Vec<Val>, keywords: Keywords) -> Result<Frame, ReadError> {
         let mut frame = Frame::default();
         if args.len() > function.parameters.len() {
             return self.error(format!(

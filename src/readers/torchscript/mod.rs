@@ -23,6 +23,7 @@ mod objects;
 mod operators;
 mod parser;
 mod ranks;
+mod shapes;
 mod tree;
 mod value;
 

@@ -38,6 +38,9 @@ pub enum Val {
     Unset,
 }
 
+/// Arguments by name.
+pub type Keywords = Vec<(Rc<str>, Val)>;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectId(pub usize);
 
