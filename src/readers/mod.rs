@@ -26,7 +26,7 @@ pub fn read_model(bytes: Bytes) -> Result<Graph, ReadError> {
             return Err(unsupported("a torch.export program (.pt2), which is not read yet"));
         }
         if has("constants.pkl") || archive.names().any(|name| name.starts_with("code/")) {
-            return torchscript::read_archive(&archive);
+            return torchscript::read_archive(&archive, &Options::default());
         }
         if has("data.pkl") {
             return Err(unsupported(

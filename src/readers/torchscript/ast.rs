@@ -116,3 +116,12 @@ pub enum Item {
     Function(Rc<Function>),
     Class(Rc<Class>),
 }
+
+impl Item {
+    pub fn name(&self) -> Rc<str> {
+        match self {
+            Item::Function(function) => function.name.clone(),
+            Item::Class(class) => class.name.clone(),
+        }
+    }
+}

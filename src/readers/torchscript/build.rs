@@ -4,13 +4,14 @@
 //! nothing of the code, of cells and of containers.
 
 use super::alias::Emit;
+use super::ranks::rank;
 use super::value::Val;
 use crate::graph::{Arg, Def, Graph, Node, NodeId, Resolved, Type, ValueId, resolve};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-/// Nodes of one graph; the largest of 78 networks has 6,000.
-const MAX_NODES: usize = 400_000;
+/// Nodes of one graph, before those that nothing reads are dropped; the largest of 100 networks has 6,000.
+const MAX_NODES: usize = 100_000;
 
 /// A graph under construction.
 pub struct Builder {
@@ -24,6 +25,9 @@ pub struct Builder {
     /// What the result is called in the code.
     pub hint: Option<Rc<str>>,
     names: BTreeMap<String, u32>,
+    /// Dimensions of results, of a list's elements for a list.
+    ranks: BTreeMap<ValueId, usize>,
+    input_ranks: Vec<usize>,
 }
 
 /// Words that printed code cannot use as names.
@@ -73,7 +77,7 @@ const RESERVED: [&str; 42] = [
 ];
 
 impl Builder {
-    pub fn new() -> Builder {
+    pub fn new(input_ranks: Vec<usize>) -> Builder {
         Builder {
             graph: Graph::default(),
             depends: Vec::new(),
@@ -81,6 +85,8 @@ impl Builder {
             scope: "".into(),
             hint: None,
             names: BTreeMap::new(),
+            ranks: BTreeMap::new(),
+            input_ranks,
         }
     }
 
@@ -111,6 +117,16 @@ impl Builder {
                 self.names.insert(name.clone(), 1);
                 return name;
             }
+        }
+    }
+
+    /// How many dimensions a tensor has, if that is known.
+    pub fn rank(&self, value: ValueId) -> Option<usize> {
+        match self.graph.value(value).def {
+            Def::Input(input) => self.input_ranks.get(input as usize).copied(),
+            Def::Param(param) => Some(self.graph.param(param).tensor.shape().len()),
+            Def::Constant(constant) => Some(self.graph.constants[constant as usize].shape().len()),
+            Def::Node { .. } => self.ranks.get(&value).copied(),
         }
     }
 
@@ -174,6 +190,9 @@ impl Builder {
                 self.value(&hint, ty, Def::Node { node, output }, depends)
             })
             .collect::<Vec<ValueId>>();
+        if let Some(rank) = rank(op, &args, &|value| self.rank(value)) {
+            self.ranks.extend(outputs.iter().map(|output| (*output, rank)));
+        }
         self.graph.nodes.push(Node {
             op: op.into(),
             overload: overload.into(),

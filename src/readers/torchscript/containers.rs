@@ -6,13 +6,11 @@
 use super::ReadError;
 use super::alias::Emit;
 use super::inline::Inliner;
-use super::value::{CellId, ListView, Shape, Val, View, Walk, item_type};
+use super::shapes::slice_shape;
+use super::value::{ListView, Val, View, Walk, item_type};
 use crate::graph::{Arg, Type, ValueId};
 use std::cell::RefCell;
 use std::rc::Rc;
-
-/// Elements of one list of the code.
-const MAX_LIST: usize = 1_000_000;
 
 impl Inliner<'_, '_> {
     /// `value[index]`
@@ -39,10 +37,13 @@ impl Inliner<'_, '_> {
             (Val::Views(list), Val::Int(at)) => self.element(list, *at, None),
             (Val::Shape(shape), Val::Int(at)) => match shape.dim(*at) {
                 Some(dim) => self.extent(shape.tensor, dim),
-                None => {
-                    let list = self.sizes(*shape)?;
-                    self.index(Val::Dynamic(list), index)
-                }
+                None => match self.extents(*shape)? {
+                    Some(list) => self.index(list, index),
+                    None => {
+                        let list = self.sizes(*shape)?;
+                        self.index(Val::Dynamic(list), index)
+                    }
+                },
             },
             (Val::Dynamic(list), Val::Int(_) | Val::Dynamic(_)) => {
                 let args = vec![Arg::Value(*list), self.argument(&index)?];
@@ -66,8 +67,7 @@ impl Inliner<'_, '_> {
     pub(super) fn unpack(&mut self, value: Val, names: &[Rc<str>]) -> Result<Vec<Val>, ReadError> {
         let count = names.len();
         let items = match &value {
-            Val::List(items) => items.borrow().clone(),
-            Val::Tuple(tuple) => tuple.items.clone(),
+            Val::List(_) | Val::Tuple(_) => self.known_items(&value)?,
             Val::Views(list) => {
                 let (fresh, version) = self.refresh(list)?;
                 let values = self
@@ -160,26 +160,6 @@ impl Inliner<'_, '_> {
         Val::Tensor(self.cells.view(value, list.base, Rc::new(view)))
     }
 
-    /// `size(tensor, dim)`
-    pub(super) fn extent(&mut self, tensor: CellId, dim: i64) -> Result<Val, ReadError> {
-        let tensor = Arg::Value(self.read(tensor)?);
-        self.emit("aten::size", vec![tensor, Arg::Int(dim)], Vec::new())
-    }
-
-    /// A shape as a list of the graph.
-    pub(super) fn sizes(&mut self, shape: Shape) -> Result<ValueId, ReadError> {
-        let tensor = Arg::Value(self.read(shape.tensor)?);
-        let list = self.builder.node("aten::size", vec![tensor], Vec::new());
-        let list = list.or_else(|message| self.error(message))?;
-        if shape.start == 0 && shape.end.is_none() {
-            return Ok(list);
-        }
-        let end = shape.end.map_or(Arg::None, Arg::Int);
-        let args = vec![Arg::Value(list), Arg::Int(shape.start), end];
-        let part = self.builder.node("aten::slice", args, Vec::new());
-        part.or_else(|message| self.error(message))
-    }
-
     /// The operators on containers; `None` where it is none of them.
     pub(super) fn container(&mut self, name: &str, args: &[Val]) -> Result<Option<Val>, ReadError> {
         let found = match (name, args) {
@@ -258,23 +238,20 @@ impl Inliner<'_, '_> {
             ("len", [Val::Tuple(tuple)]) => Val::Int(tuple.items.len() as i64),
             ("len", [Val::Dict(dict)]) => Val::Int(dict.borrow().len() as i64),
             ("len", [Val::Str(text)]) => Val::Int(text.chars().count() as i64),
-            ("len", [Val::Shape(shape)]) if shape.start == 0 && shape.end.is_none() => {
-                let tensor = Arg::Value(self.read(shape.tensor)?);
-                self.emit("aten::dim", vec![tensor], Vec::new())?
-            }
-            ("copy" | "list", [Val::List(list)]) => Val::list(list.borrow().clone()),
-            ("copy" | "list", [Val::Tuple(tuple)]) => Val::list(tuple.items.clone()),
+            ("len", [Val::Shape(shape)]) if shape.start == 0 && shape.end.is_none() => self.dimensions(shape.tensor)?,
+            ("dim", [Val::Tensor(tensor)]) => self.dimensions(*tensor)?,
+            ("copy" | "list", [Val::List(_) | Val::Tuple(_)]) => Val::list(self.known_items(&args[0])?),
             ("copy" | "list", [Val::Shape(_) | Val::Views(_)]) => args[0].clone(),
             ("copy", [Val::Dict(dict)]) => Val::Dict(Rc::new(RefCell::new(dict.borrow().clone()))),
             ("add", [Val::List(_), Val::List(_)]) => {
                 let mut items = self.known_items(&args[0])?;
                 items.extend(self.known_items(&args[1])?);
-                self.bounded_list(items)?
+                Val::list(items)
             }
             ("add_", [Val::List(list), Val::List(_)]) => {
                 let items = self.known_items(&args[1])?;
-                if list.borrow().len() + items.len() > MAX_LIST {
-                    return self.error(format!("a list of more than {MAX_LIST} elements"));
+                for item in &items {
+                    self.grow(list, item)?;
                 }
                 list.borrow_mut().extend(items);
                 args[0].clone()
@@ -287,9 +264,7 @@ impl Inliner<'_, '_> {
                 };
                 let items = self.known_items(list)?;
                 let count = usize::try_from(*count).unwrap_or(0);
-                if items.len().saturating_mul(count) > MAX_LIST {
-                    return self.error(format!("a list of more than {MAX_LIST} elements"));
-                }
+                self.spend(items.len().saturating_mul(count))?;
                 Val::list(items.iter().cycle().take(items.len() * count).cloned().collect())
             }
             ("slice", [Val::List(_), bounds @ ..]) => {
@@ -301,8 +276,13 @@ impl Inliner<'_, '_> {
             }
             ("slice", [Val::Shape(shape), bounds @ ..]) => match slice_shape(*shape, bounds) {
                 Some(shape) => Val::Shape(shape),
-                None => return Ok(None),
+                None => return self.on_extents(name, args),
             },
+            ("add" | "mul" | "len" | "sum" | "max" | "min" | "__contains__" | "extend", [first, rest @ ..])
+                if matches!(first, Val::Shape(_)) || matches!(rest, [Val::Shape(_)]) =>
+            {
+                return self.on_extents(name, args);
+            }
             ("sum" | "max" | "min", [Val::List(_)]) => {
                 let items = self.known_items(&args[0])?;
                 let operation = if name == "sum" { "add" } else { name };
@@ -341,25 +321,28 @@ impl Inliner<'_, '_> {
         Ok(Some(found))
     }
 
-    fn bounded_list(&self, items: Vec<Val>) -> Result<Val, ReadError> {
-        match items.len() > MAX_LIST {
-            true => self.error(format!("a list of more than {MAX_LIST} elements")),
-            false => Ok(Val::list(items)),
+    /// Counts what goes into a container, and refuses containers nested without end.
+    pub(super) fn contain(&mut self, items: &[Val]) -> Result<(), ReadError> {
+        let mut walk = Walk::default();
+        let fine = items.iter().all(|item| item.nests(&mut walk).is_some());
+        self.spend(items.len() + walk.steps() / 8)?;
+        match fine {
+            true => Ok(()),
+            false => self.error("containers are too large or nested too deep"),
         }
     }
 
     /// Refuses lists that grow without bound.
-    fn grow(&self, list: &Rc<RefCell<Vec<Val>>>, item: &Val) -> Result<(), ReadError> {
-        if list.borrow().len() >= MAX_LIST {
-            return self.error(format!("a list of more than {MAX_LIST} elements"));
-        }
+    fn grow(&mut self, list: &Rc<RefCell<Vec<Val>>>, item: &Val) -> Result<(), ReadError> {
+        self.contain(std::slice::from_ref(item))?;
         match item {
             Val::List(inner) if Rc::ptr_eq(inner, list) => self.error("a list is put into itself"),
             _ => Ok(()),
         }
     }
 
-    fn set_key(&self, dict: &Rc<RefCell<Vec<(Val, Val)>>>, key: &Val, item: &Val) -> Result<(), ReadError> {
+    fn set_key(&mut self, dict: &Rc<RefCell<Vec<(Val, Val)>>>, key: &Val, item: &Val) -> Result<(), ReadError> {
+        self.contain(&[key.clone(), item.clone()])?;
         let mut items = dict.borrow_mut();
         if items.len() >= 10_000 {
             return self.error("a dict of more than 10000 keys");
@@ -371,10 +354,21 @@ impl Inliner<'_, '_> {
         Ok(())
     }
 
-    fn known_items(&self, value: &Val) -> Result<Vec<Val>, ReadError> {
+    pub(super) fn known_items(&mut self, value: &Val) -> Result<Vec<Val>, ReadError> {
         match value {
-            Val::List(list) => Ok(list.borrow().clone()),
-            Val::Tuple(tuple) => Ok(tuple.items.clone()),
+            Val::List(list) => {
+                let items = list.borrow().clone();
+                self.spend(items.len())?;
+                Ok(items)
+            }
+            Val::Tuple(tuple) => {
+                self.spend(tuple.items.len())?;
+                Ok(tuple.items.clone())
+            }
+            Val::Shape(shape) => match self.extents(*shape)? {
+                Some(list) => self.known_items(&list),
+                None => self.error("a list is as long as a tensor has dimensions, which is not known"),
+            },
             other => self.error(format!("{} where a list is wanted", other.describe())),
         }
     }
@@ -385,6 +379,7 @@ impl Inliner<'_, '_> {
     }
 
     fn argument_within(&mut self, value: &Val, walk: &mut Walk) -> Result<Arg, ReadError> {
+        self.spend(1)?;
         if walk.enter().is_none() {
             return self.error("a list is too large or nested too deep for an operator");
         }
@@ -407,6 +402,7 @@ impl Inliner<'_, '_> {
                 }
                 Arg::List(args)
             }
+            Val::Unset => return Err(self.branch_fault()),
             other => return self.error(format!("{} cannot be an operator's argument", other.describe())),
         };
         walk.leave();
@@ -445,26 +441,6 @@ fn slice(items: &[Val], bounds: &[Val]) -> Option<Vec<Val>> {
             .cloned()
             .collect(),
     )
-}
-
-/// A slice of a shape, where no rank is needed to tell.
-fn slice_shape(shape: Shape, bounds: &[Val]) -> Option<Shape> {
-    if shape.start != 0 || shape.end.is_some() || bounds.get(2).is_some_and(|step| step.as_int() != Some(1)) {
-        return None;
-    }
-    let start = match bounds.first() {
-        None | Some(Val::None) => 0,
-        Some(value) => value.as_int()?,
-    };
-    let end = match bounds.get(1) {
-        None | Some(Val::None) => None,
-        Some(value) => match value.as_int()? {
-            i64::MAX => None,
-            end if end < 0 => Some(end),
-            _ => return None,
-        },
-    };
-    Some(Shape { start, end, ..shape })
 }
 
 /// `"a {} b".format(values)`

@@ -7,7 +7,7 @@ use super::ReadError;
 use super::ast::{Call, Class, Expr};
 use super::inline::{Frame, Inliner, coerce};
 use super::library::Named;
-use super::value::{EnumVal, Object, ObjectId, TupleVal, Val};
+use super::value::{EnumVal, Keywords, Object, ObjectId, TupleVal, Val};
 use std::rc::Rc;
 
 impl Inliner<'_, '_> {
@@ -23,13 +23,23 @@ impl Inliner<'_, '_> {
                 Some(value) => Ok(value.clone()),
                 None => this.error(format!("the name {name:?} is not defined")),
             },
-            Expr::List(items) => Ok(Val::list(this.eval_all(frame, items)?)),
-            Expr::Tuple(items) => Ok(Val::tuple(this.eval_all(frame, items)?)),
+            Expr::List(items) => {
+                let items = this.eval_all(frame, items)?;
+                this.contain(&items)?;
+                Ok(Val::list(items))
+            }
+            Expr::Tuple(items) => {
+                let items = this.eval_all(frame, items)?;
+                this.contain(&items)?;
+                Ok(Val::tuple(items))
+            }
             Expr::Dict(items) => {
                 let mut found = Vec::with_capacity(items.len());
                 for (key, value) in items {
-                    let key = this.eval(frame, key)?;
-                    found.push((key, this.eval(frame, value)?));
+                    let pair = [this.eval(frame, key)?, this.eval(frame, value)?];
+                    this.contain(&pair)?;
+                    let [key, value] = pair;
+                    found.push((key, value));
                 }
                 Ok(Val::Dict(Rc::new(found.into())))
             }
@@ -167,8 +177,7 @@ impl Inliner<'_, '_> {
         }
     }
 
-    #[allow(clippy::type_complexity)]
-    fn arguments(&mut self, frame: &Frame, call: &Call) -> Result<(Vec<Val>, Vec<(Rc<str>, Val)>), ReadError> {
+    fn arguments(&mut self, frame: &Frame, call: &Call) -> Result<(Vec<Val>, Keywords), ReadError> {
         let hint = self.builder.hint.take();
         let args = self.eval_all(frame, &call.args)?;
         let mut keywords = Vec::with_capacity(call.keywords.len());

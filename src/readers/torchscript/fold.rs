@@ -4,6 +4,9 @@
 
 use super::value::Val;
 
+/// Bytes of one string.
+const MAX_TEXT: usize = 10_000;
+
 /// The result of `name` (`add`, `floordiv`, …) on known values; `None` where it is no such operator.
 pub fn fold(name: &str, args: &[Val]) -> Option<Result<Val, String>> {
     if args.iter().any(|arg| arg.is_dynamic() || matches!(arg, Val::Unset)) {
@@ -23,6 +26,8 @@ fn partial(name: &str, args: &[Val]) -> Option<Result<Val, String>> {
         ("__or__", [Val::Bool(true), _] | [_, Val::Bool(true)]) => Some(Ok(Val::Bool(true))),
         ("__and__", [Val::Bool(true), other] | [other, Val::Bool(true)]) => Some(Ok(other.clone())),
         ("__or__", [Val::Bool(false), other] | [other, Val::Bool(false)]) => Some(Ok(other.clone())),
+        ("__is__", [Val::Tensor(a), Val::Tensor(b)]) => Some(Ok(Val::Bool(a == b))),
+        ("__isnot__", [Val::Tensor(a), Val::Tensor(b)]) => Some(Ok(Val::Bool(a != b))),
         ("__is__", [value, Val::None] | [Val::None, value]) if value.is_dynamic() => Some(Ok(Val::Bool(false))),
         ("__isnot__", [value, Val::None] | [Val::None, value]) if value.is_dynamic() => Some(Ok(Val::Bool(true))),
         _ => None,
@@ -79,6 +84,9 @@ fn binary(name: &str, left: &Val, right: &Val) -> Option<Result<Val, String>> {
         _ => {}
     }
     match (name, left, right) {
+        ("add", Val::Str(a), Val::Str(b)) if a.len() + b.len() > MAX_TEXT => {
+            return Some(Err(format!("a string of more than {MAX_TEXT} bytes")));
+        }
         ("add", Val::Str(a), Val::Str(b)) => return Some(Ok(Val::Str(format!("{a}{b}").into()))),
         ("__contains__", Val::Str(text), Val::Str(part)) => return Some(Ok(Val::Bool(text.contains(&**part)))),
         ("__and__", Val::Bool(a), Val::Bool(b)) => return Some(Ok(Val::Bool(a & b))),

@@ -8,7 +8,7 @@ use super::alias::Cells;
 use super::ast::{Expr, Function, Stmt, StmtKind};
 use super::build::Builder;
 use super::library::{File, Library};
-use super::value::{Object, Val};
+use super::value::{Keywords, Object, Val};
 use super::{Place, ReadError};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -18,7 +18,9 @@ const MAX_DEPTH: usize = 4_000;
 /// Calls within one another; beyond it is recursion without an end.
 const MAX_CALLS: usize = 200;
 /// Statements that are run in all; loops are unrolled.
-const MAX_STEPS: usize = 4_000_000;
+const MAX_STEPS: usize = 500_000;
+/// Elements of containers that are made in all, and what walking over them costs.
+const MAX_ELEMENTS: usize = 3_000_000;
 
 /// The state of inlining.
 pub struct Inliner<'a, 'l> {
@@ -32,6 +34,9 @@ pub struct Inliner<'a, 'l> {
     depth: usize,
     calls: usize,
     steps: usize,
+    elements: usize,
+    /// The first branch whose outcome was not known.
+    branch: Option<Place>,
 }
 
 /// The local names of one call.
@@ -65,7 +70,14 @@ impl<'a, 'l> Inliner<'a, 'l> {
             depth: 0,
             calls: 0,
             steps: 0,
+            elements: 0,
+            branch: None,
         }
+    }
+
+    /// Says where errors are from now on.
+    pub fn stand(&mut self, file: Rc<File>, line: u32) {
+        (self.file, self.line) = (file, line);
     }
 
     /// An error at the statement that is run.
@@ -81,6 +93,15 @@ impl<'a, 'l> Inliner<'a, 'l> {
                 scope: self.builder.scope.to_string(),
             },
             message,
+        }
+    }
+
+    /// Counts elements of containers that are made or walked over.
+    pub(super) fn spend(&mut self, elements: usize) -> Result<(), ReadError> {
+        self.elements = self.elements.saturating_add(elements);
+        match self.elements > MAX_ELEMENTS {
+            true => self.error(format!("lists and strings of more than {MAX_ELEMENTS} elements in all")),
+            false => Ok(()),
         }
     }
 
@@ -102,7 +123,7 @@ impl<'a, 'l> Inliner<'a, 'l> {
         file: Rc<File>,
         scope: Option<Rc<str>>,
         args: Vec<Val>,
-        keywords: Vec<(Rc<str>, Val)>,
+        keywords: Keywords,
     ) -> Result<Val, ReadError> {
         if self.calls >= MAX_CALLS {
             return self.error(format!(
@@ -126,7 +147,7 @@ impl<'a, 'l> Inliner<'a, 'l> {
         })
     }
 
-    fn bind(&mut self, function: &Function, args: Vec<Val>, keywords: Vec<(Rc<str>, Val)>) -> Result<Frame, ReadError> {
+    fn bind(&mut self, function: &Function, args: Vec<Val>, keywords: Keywords) -> Result<Frame, ReadError> {
         let mut frame = Frame::default();
         if args.len() > function.parameters.len() {
             return self.error(format!(
@@ -187,20 +208,12 @@ impl<'a, 'l> Inliner<'a, 'l> {
                 then,
                 otherwise,
             } => {
-                let line = self.line;
-                let known = self.condition(frame, condition)?;
-                let branch = match known {
+                let branch = match self.condition(frame, condition)? {
                     Some(true) => then,
                     Some(false) => otherwise,
                     None if always_raises(then) => otherwise,
                     None if always_raises(otherwise) => then,
-                    None => {
-                        self.line = line;
-                        return self.error(
-                            "a branch depends on the data or the shape of the input, which is not read; save the model \
-                             with torch.jit.trace(model.eval(), example) instead of torch.jit.script",
-                        );
-                    }
+                    None => return self.both(frame, then, otherwise).map(|()| Flow::Next),
                 };
                 return self.block(frame, branch);
             }
@@ -227,6 +240,42 @@ impl<'a, 'l> Inliner<'a, 'l> {
         Ok(Flow::Next)
     }
 
+    /// Runs both branches of an `if` that is not known, where they do no more than name values; what they name
+    /// differently is not known from then on.
+    fn both(&mut self, frame: &mut Frame, then: &[Stmt], otherwise: &[Stmt]) -> Result<(), ReadError> {
+        let fault = self.fault(BRANCH.into());
+        if !only_names(then) || !only_names(otherwise) {
+            return Err(fault);
+        }
+        if let ReadError::Code { place, .. } = fault {
+            self.branch.get_or_insert(place);
+        }
+        let mut other = Frame {
+            locals: frame.locals.clone(),
+        };
+        self.block(frame, then)?;
+        self.block(&mut other, otherwise)?;
+        for (name, value) in other.locals {
+            let slot = frame.locals.entry(name).or_insert(Val::Unset);
+            if !slot.same(&value) {
+                *slot = Val::Unset;
+            }
+        }
+        // What only the first branch names is unknown too, but nothing reads it.
+        Ok(())
+    }
+
+    /// An error at the first branch whose outcome was not known.
+    pub(super) fn branch_fault(&self) -> ReadError {
+        match &self.branch {
+            Some(place) => ReadError::Code {
+                place: place.clone(),
+                message: BRANCH.into(),
+            },
+            None => self.fault("a value is read that was never set".into()),
+        }
+    }
+
     fn loop_error<T>(&self) -> Result<T, ReadError> {
         self.error(
             "a loop's length depends on the data or the shape of the input, which is not read; save the model with \
@@ -245,7 +294,7 @@ impl<'a, 'l> Inliner<'a, 'l> {
     /// The values that a `for` goes over.
     fn iterate(&mut self, frame: &Frame, iterable: &Expr) -> Result<Vec<Val>, ReadError> {
         if let Expr::Call(call) = iterable
-            && call.callee == Expr::Name("range".into())
+            && matches!(&call.callee, Expr::Name(name) if &**name == "range")
         {
             let mut bounds = Vec::new();
             for arg in &call.args {
@@ -260,20 +309,20 @@ impl<'a, 'l> Inliner<'a, 'l> {
                 [start, end, step] if step != 0 => (start, end, step),
                 _ => return self.error("range() takes one to three numbers"),
             };
-            let mut found = Vec::new();
-            let mut at = start;
-            while if step > 0 { at < end } else { at > end } {
-                found.push(Val::Int(at));
-                if found.len() > MAX_STEPS {
-                    return self.error(format!("a loop runs more than {MAX_STEPS} times"));
-                }
-                at = at.saturating_add(step);
+            let span = if step > 0 {
+                end.saturating_sub(start)
+            } else {
+                start.saturating_sub(end)
+            };
+            let count = span.max(0).unsigned_abs().div_ceil(step.unsigned_abs());
+            if count > MAX_STEPS as u64 {
+                return self.error(format!("a loop runs more than {MAX_STEPS} times"));
             }
-            return Ok(found);
+            self.spend(count as usize)?;
+            return Ok((0..count as i64).map(|at| Val::Int(start + at * step)).collect());
         }
         match self.eval(frame, iterable)? {
-            Val::List(items) => Ok(items.borrow().clone()),
-            Val::Tuple(tuple) => Ok(tuple.items.clone()),
+            value @ (Val::List(_) | Val::Tuple(_)) => self.known_items(&value),
             Val::Dict(items) => Ok(items.borrow().iter().map(|(key, _)| key.clone()).collect()),
             _ => self.loop_error(),
         }
@@ -319,6 +368,69 @@ impl<'a, 'l> Inliner<'a, 'l> {
             },
             _ => self.error("only names and attributes are assigned"),
         }
+    }
+}
+
+const BRANCH: &str = "a branch depends on the data or the shape of the input, which is not read; save the model with \
+                      torch.jit.trace(model.eval(), example) instead of torch.jit.script";
+
+/// Whether a block only gives names to results of pure operators.
+fn only_names(body: &[Stmt]) -> bool {
+    body.iter().all(|stmt| match &stmt.kind {
+        StmtKind::Pass => true,
+        StmtKind::Assign { targets, value, .. } => {
+            targets.iter().all(|target| matches!(target, Expr::Name(_))) && is_pure(value)
+        }
+        StmtKind::If {
+            condition,
+            then,
+            otherwise,
+        } => is_pure(condition) && only_names(then) && only_names(otherwise),
+        _ => false,
+    })
+}
+
+/// Whether an expression calls nothing but operators that write nowhere.
+fn is_pure(expr: &Expr) -> bool {
+    const WRITES: [&str; 8] = [
+        "append",
+        "insert",
+        "extend",
+        "pop",
+        "clear",
+        "reverse",
+        "_set_item",
+        "RaiseException",
+    ];
+    const CASTS: [&str; 9] = [
+        "int",
+        "float",
+        "bool",
+        "str",
+        "isinstance",
+        "annotate",
+        "unchecked_cast",
+        "uninitialized",
+        "getattr",
+    ];
+    match expr {
+        Expr::Field(value, _) | Expr::Negative(value) => is_pure(value),
+        Expr::Index(value, index) => is_pure(value) && is_pure(index),
+        Expr::List(items) | Expr::Tuple(items) => items.iter().all(is_pure),
+        Expr::Dict(items) => items.iter().all(|(key, value)| is_pure(key) && is_pure(value)),
+        Expr::Call(call) => {
+            let callee = match &call.callee {
+                Expr::Name(name) => CASTS.contains(&&**name),
+                Expr::Field(object, name) => {
+                    let operator = matches!(&**object, Expr::Name(root) if &**root == "torch")
+                        || matches!(&**object, Expr::Field(root, _) if **root == Expr::Name("ops".into()));
+                    operator && !WRITES.contains(&&**name) && (!name.ends_with('_') || name.ends_with("__"))
+                }
+                _ => false,
+            };
+            callee && call.args.iter().all(is_pure) && call.keywords.iter().all(|(_, value)| is_pure(value))
+        }
+        _ => true,
     }
 }
 

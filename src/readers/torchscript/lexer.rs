@@ -223,10 +223,25 @@ impl Lexer<'_> {
             b'f' => 12,
             b'v' => 11,
             b'\\' | b'\'' | b'"' => byte,
-            b'0'..=b'7' => self.digits(self.at - 1, 3, 8)?,
+            0x29..=0x37 => self.three_digits(self.at - 1)?,
             b'x' => self.digits(self.at, 2, 16)?,
             other => return Err(self.error(format!("the escape \\{} is not known", other.escape_ascii()))),
         })
+    }
+
+    /// Three octal digits of one byte. The printer takes bytes as signed, so above 127 each digit may be negative: `/`
+    /// is -1, `)` is -7, and `\0)+` is -61, that is 195.
+    fn three_digits(&mut self, start: usize) -> Result<u8, SyntaxError> {
+        let digits = self.text.as_bytes().get(start..start + 3);
+        let digits = digits.filter(|digits| digits.iter().all(|digit| (0x29..=0x37).contains(digit)));
+        let Some(digits) = digits else {
+            return Err(self.error("an octal escape in a string is malformed"));
+        };
+        self.at = start + 3;
+        let value = digits
+            .iter()
+            .fold(0, |value, digit| value * 8 + i32::from(*digit) - 0x30);
+        Ok(value.rem_euclid(256) as u8)
     }
 
     /// At most `most` digits of `radix` from `start`, as one byte.
@@ -303,6 +318,7 @@ mod tests {
     #[test]
     fn strings_have_escapes() {
         check(r#""a\n\"\303\244\x41""#, "\"a\\n\\\"äA\" ;");
+        check(r#""\0)+\/0,n""#, "\"ün\" ;");
         check("\"a\nb\"", "line 1: a string does not end on its line");
         check(r#""\"#, "line 1: a string does not end");
     }

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// Bytes of code in one archive; the largest of 78 models has 3 MB.
-const MAX_CODE: usize = 64 << 20;
+const MAX_CODE: usize = 16 << 20;
 
 /// The code of one archive.
 pub struct Library<'a> {
@@ -23,7 +23,7 @@ pub struct Library<'a> {
 /// One parsed file.
 pub struct File {
     pub name: String,
-    items: Vec<Item>,
+    items: BTreeMap<Rc<str>, Item>,
 }
 
 impl File {
@@ -31,7 +31,7 @@ impl File {
     pub fn none() -> File {
         File {
             name: "code".into(),
-            items: Vec::new(),
+            items: BTreeMap::new(),
         }
     }
 }
@@ -60,10 +60,9 @@ impl<'a> Library<'a> {
         let Some(file) = self.file(&path)? else {
             return Ok(None);
         };
-        let found = file.items.iter().find_map(|item| match item {
-            Item::Function(function) if *function.name == *name => Some(Named::Function(function.clone())),
-            Item::Class(class) if *class.name == *name => Some(Named::Class(class.clone())),
-            _ => None,
+        let found = file.items.get(name).map(|item| match item {
+            Item::Function(function) => Named::Function(function.clone()),
+            Item::Class(class) => Named::Class(class.clone()),
         });
         Ok(found.map(|found| (found, file)))
     }
@@ -105,7 +104,7 @@ impl<'a> Library<'a> {
         })?;
         let file = Rc::new(File {
             name: path.into(),
-            items,
+            items: items.into_iter().map(|item| (item.name(), item)).collect(),
         });
         self.files.insert(path.into(), file.clone());
         Ok(Some(file))

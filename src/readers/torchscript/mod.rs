@@ -22,6 +22,8 @@ mod library;
 mod objects;
 mod operators;
 mod parser;
+mod ranks;
+mod shapes;
 mod tree;
 mod value;
 
@@ -36,7 +38,10 @@ use bytes::Bytes;
 
 /// How to read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Options {}
+pub struct Options {
+    /// How many dimensions each input has, the batch included; may be left empty. Branches of scripts on it fold.
+    pub input_ranks: Vec<usize>,
+}
 
 /// Stack of the thread that reads: code may be nested deeper than a main thread's stack allows.
 const STACK: usize = 256 << 20;
@@ -47,16 +52,15 @@ const STACK: usize = 256 << 20;
 /// When the archive is malformed, asks for an operator that is no arithmetic, or branches on data; the error names the
 /// entry, the line and the module.
 pub fn read(bytes: Bytes, options: &Options) -> Result<Graph, ReadError> {
-    let _ = options;
     let archive = Archive::read(bytes, &Limits::default())?;
-    read_archive(&archive)
+    read_archive(&archive, options)
 }
 
 /// Reads an archive whose directory is read already.
-pub fn read_archive(archive: &Archive) -> Result<Graph, ReadError> {
+pub fn read_archive(archive: &Archive, options: &Options) -> Result<Graph, ReadError> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().stack_size(STACK);
-        let reader = thread.spawn_scoped(scope, || read_here(archive));
+        let reader = thread.spawn_scoped(scope, || read_here(archive, options));
         let reader = reader.map_err(|error| ReadError::Archive(format!("no thread to read the model in: {error}")))?;
         match reader.join() {
             Ok(found) => found,
@@ -65,7 +69,7 @@ pub fn read_archive(archive: &Archive) -> Result<Graph, ReadError> {
     })
 }
 
-fn read_here(archive: &Archive) -> Result<Graph, ReadError> {
+fn read_here(archive: &Archive, options: &Options) -> Result<Graph, ReadError> {
     for entry in ["data.pkl", "constants.pkl"] {
         if !archive.contains(entry) {
             return Err(ReadError::Archive(format!(
@@ -94,6 +98,7 @@ fn read_here(archive: &Archive) -> Result<Graph, ReadError> {
         objects,
         tensors,
         version,
+        input_ranks: &options.input_ranks,
     })
 }
 

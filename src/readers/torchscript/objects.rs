@@ -15,9 +15,6 @@ use std::rc::Rc;
 /// Elements that strided tensors may unfold to, in all.
 const MAX_UNFOLDED: u64 = 1 << 28;
 
-/// Index of a tensor of the archive.
-pub type TensorIndex = usize;
-
 /// Reads one pickle of the archive into values.
 pub struct Loader<'a, 'l> {
     pub archive: &'a Archive,
@@ -46,11 +43,15 @@ impl<'a, 'l> Loader<'a, 'l> {
     /// Reads `data.pkl` or `constants.pkl`, whose storages lie in `folder`.
     pub fn load(&mut self, name: &str, folder: &str) -> Result<Loaded, ReadError> {
         let bytes = self.archive.get(name)?;
-        let document =
-            pickle::load(&bytes, &allowed, &pickle::Limits::default()).map_err(|error| ReadError::Pickle {
-                entry: name.into(),
-                error,
-            })?;
+        let limits = pickle::Limits {
+            ops: 2_000_000,
+            memo: 1_000_000,
+            ..pickle::Limits::default()
+        };
+        let document = pickle::load(&bytes, &allowed, &limits).map_err(|error| ReadError::Pickle {
+            entry: name.into(),
+            error,
+        })?;
         let mut walk = Walk {
             loader: self,
             document: &document,

@@ -8,14 +8,20 @@ use super::ReadError;
 use super::alias::{Sharing, sharing};
 use super::fold::fold;
 use super::inline::Inliner;
-use super::value::{CellId, ListView, Shape, Val, View};
+use super::value::{CellId, Keywords, ListView, Shape, Val, View};
 use crate::graph::{Arg, Type, ValueId, functional_twin, is_in_place};
 use std::rc::Rc;
 
 impl Inliner<'_, '_> {
     /// A call of an operator by its full name.
-    pub fn operator(&mut self, op: &str, args: Vec<Val>, keywords: Vec<(Rc<str>, Val)>) -> Result<Val, ReadError> {
+    pub fn operator(&mut self, op: &str, args: Vec<Val>, keywords: Keywords) -> Result<Val, ReadError> {
         let (space, name) = op.split_once("::").unwrap_or(("", op));
+        if args.iter().any(|arg| matches!(arg, Val::Unset)) && name != "RaiseException" {
+            return match is_in_place(op) {
+                true => Err(self.branch_fault()),
+                false => Ok(fold(name, &args).and_then(Result::ok).unwrap_or(Val::Unset)),
+            };
+        }
         if space == "aten" || space == "prim" {
             if keywords.is_empty() {
                 if let Some(found) = self.container(name, &args)? {
@@ -63,6 +69,8 @@ impl Inliner<'_, '_> {
                     .unwrap_or_else(|| "an exception".into());
                 return self.error(format!("the model raises: {message}"));
             }
+            // What optimize_for_inference leaves.
+            ("aten::to_mkldnn" | "prim::ConstantMKLDNNTensor", _) => return Err(ReadError::Frozen),
             // Checks and messages: they change no result.
             ("aten::warn" | "aten::_assert_tensor_metadata" | "aten::_assert_async" | "aten::_assert", _) => Val::None,
             ("aten::device", [Val::Str(name)]) => Val::Device(name.clone()),
@@ -212,7 +220,7 @@ impl Inliner<'_, '_> {
     }
 
     /// `relu_(x)`: computes `relu(x)` and lets `x`, and what shares its memory, be that from now on.
-    fn write_in_place(&mut self, op: &str, args: Vec<Val>, keywords: Vec<(Rc<str>, Val)>) -> Result<Val, ReadError> {
+    fn write_in_place(&mut self, op: &str, args: Vec<Val>, keywords: Keywords) -> Result<Val, ReadError> {
         let Some(Val::Tensor(target)) = args.first() else {
             return self.error(format!("operator {op} writes to what is no tensor"));
         };
@@ -277,7 +285,7 @@ fn changes_type(twin: &str) -> bool {
 }
 
 /// Memory as it was is no function of the arguments: `empty` becomes `zeros`.
-fn initialised(op: &str, args: Vec<Val>, keywords: Vec<(Rc<str>, Val)>) -> (String, Vec<Val>, Vec<(Rc<str>, Val)>) {
+fn initialised(op: &str, args: Vec<Val>, keywords: Keywords) -> (String, Vec<Val>, Keywords) {
     let zeros = match op {
         "aten::empty" => "aten::zeros",
         "aten::new_empty" => "aten::new_zeros",

@@ -403,7 +403,7 @@ impl Parser<'_> {
             Token::Symbol('-') => match self.expression()? {
                 Expr::Int(int) => Expr::Int(int.wrapping_neg()),
                 // -2^63 is the one integer whose digits alone do not fit.
-                Expr::Float(float) if float == 9_223_372_036_854_775_808.0 => Expr::Int(i64::MIN),
+                Expr::Float(9_223_372_036_854_775_808.0) => Expr::Int(i64::MIN),
                 Expr::Float(float) => Expr::Float(-float),
                 other => Expr::Negative(Box::new(other)),
             },

@@ -22,6 +22,7 @@ pub struct Loaded<'a> {
     pub objects: Vec<Object>,
     pub tensors: Vec<Tensor>,
     pub version: u64,
+    pub input_ranks: &'a [usize],
 }
 
 /// Inlines the `forward` of the root.
@@ -33,6 +34,7 @@ pub fn inline_root(loaded: Loaded) -> Result<Graph, ReadError> {
         mut objects,
         tensors,
         version,
+        input_ranks,
     } = loaded;
     let Val::Object(root) = root else {
         return Err(ReadError::Archive("data.pkl holds no module".into()));
@@ -41,7 +43,7 @@ pub fn inline_root(loaded: Loaded) -> Result<Graph, ReadError> {
         Val::Tuple(tuple) => tuple.items.clone(),
         _ => return Err(ReadError::Archive("constants.pkl holds no tuple".into())),
     };
-    let mut builder = Builder::new();
+    let mut builder = Builder::new(input_ranks.to_vec());
     let names = name_tree(&mut objects, root, &mut builder.graph)?;
     if names.is_empty() && constants.iter().any(|value| is_array(value, &tensors)) {
         return Err(ReadError::Frozen);
@@ -65,7 +67,10 @@ pub fn inline_root(loaded: Loaded) -> Result<Graph, ReadError> {
     for value in inputs {
         args.push(inliner.wrap(value));
     }
+    let code = file.clone();
     let result = inliner.call(forward, file, Some("".into()), args, Vec::new())?;
+    // What is wrong with an output is wrong where it is returned.
+    inliner.stand(code, forward.body.last().map_or(forward.line, |last| last.line));
     let outputs = inliner.output(&result)?;
     let mut graph = inliner.builder.graph;
     graph.outputs = vec![outputs];
@@ -119,10 +124,10 @@ fn name_tree(
     let mut visits = 0;
     while let Some((id, path)) = stack.pop() {
         visits += 1;
-        if visits > 1_000_000 {
+        if visits > 100_000 {
             return Err(ReadError::Limit {
                 what: "modules, counted along every path,",
-                limit: 1_000_000,
+                limit: 100_000,
             });
         }
         let class = objects[id.0].class.clone();

@@ -38,6 +38,9 @@ pub enum Val {
     Unset,
 }
 
+/// Arguments by name.
+pub type Keywords = Vec<(Rc<str>, Val)>;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectId(pub usize);
 
@@ -165,7 +168,7 @@ impl Val {
             Val::Shape(_) => "a shape",
             Val::Function(_) => "a function",
             Val::Class(_) => "a class",
-            Val::Unset => "an uninitialised value",
+            Val::Unset => "a value that was never set",
         }
     }
 
@@ -186,6 +189,20 @@ impl Val {
         match self {
             Val::Float(float) => Some(*float),
             other => other.as_int().map(|int| int as f64),
+        }
+    }
+
+    /// Whether both are the same thing, or known to be equal and of one kind.
+    pub fn same(&self, other: &Val) -> bool {
+        match (self, other) {
+            (Val::Tensor(a), Val::Tensor(b)) => a == b,
+            (Val::Dynamic(a), Val::Dynamic(b)) => a == b,
+            (Val::Shape(a), Val::Shape(b)) => (a.tensor, a.start, a.end) == (b.tensor, b.start, b.end),
+            (Val::Views(a), Val::Views(b)) => Rc::ptr_eq(a, b),
+            (Val::List(a), Val::List(b)) => Rc::ptr_eq(a, b),
+            (Val::Dict(a), Val::Dict(b)) => Rc::ptr_eq(a, b),
+            (Val::Function(a), Val::Function(b)) | (Val::Class(a), Val::Class(b)) => a == b,
+            _ => self.describe() == other.describe() && self.equals(other) == Some(true),
         }
     }
 
@@ -224,6 +241,19 @@ impl Val {
         found
     }
 
+    /// `None` where containers within containers go too deep.
+    pub fn nests(&self, walk: &mut Walk) -> Option<()> {
+        walk.enter()?;
+        match self {
+            Val::List(items) => items.borrow().iter().try_for_each(|item| item.nests(walk))?,
+            Val::Tuple(tuple) => tuple.items.iter().try_for_each(|item| item.nests(walk))?,
+            Val::Dict(items) => items.borrow().iter().try_for_each(|(_, item)| item.nests(walk))?,
+            _ => {}
+        }
+        walk.leave();
+        Some(())
+    }
+
     /// How Python prints a value; `None` where a run is needed.
     pub fn text(&self) -> Option<String> {
         self.text_within(&mut Walk::default())
@@ -260,6 +290,9 @@ pub struct Walk {
     depth: usize,
 }
 
+/// Values that one walk may meet.
+const STEPS: usize = 100_000;
+
 impl Default for Walk {
     fn default() -> Walk {
         Walk {
@@ -279,6 +312,11 @@ impl Walk {
 
     pub fn leave(&mut self) {
         self.depth -= 1;
+    }
+
+    /// Values that were met.
+    pub fn steps(&self) -> usize {
+        STEPS - self.left
     }
 }
 
