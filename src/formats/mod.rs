@@ -4,5 +4,16 @@
 //! file is checked before use, and nothing in a file is ever executed. Deliberately knows nothing of graphs, of
 //! datasets and of what the tensors mean.
 
+#[cfg(test)]
+mod fixtures;
+pub mod idx;
+pub mod npy;
+pub mod npz;
 pub mod pickle;
+mod rows;
+pub mod safetensors;
+pub mod torch_file;
+pub mod torch_tensor;
 pub mod zip;
+
+pub use rows::{DataError, Header, Rows};

@@ -478,7 +478,7 @@ fn measure(document: &Document, end: usize, limits: &Limits) -> Result<(), Pickl
 }
 
 fn each_child(object: &Object, visit: &mut dyn FnMut(Id)) {
-    let mut pairs = |items: &[(Id, Id)], visit: &mut dyn FnMut(Id)| {
+    let pairs = |items: &[(Id, Id)], visit: &mut dyn FnMut(Id)| {
         for &(key, value) in items {
             visit(key);
             visit(value);

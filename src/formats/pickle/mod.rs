@@ -139,6 +139,11 @@ impl Document {
         self.root
     }
 
+    /// Every object, those not reached from the root included.
+    pub fn ids(&self) -> impl Iterator<Item = Id> {
+        (0..self.objects.len() as u32).map(Id)
+    }
+
     /// The text of a string.
     pub fn str(&self, id: Id) -> Option<&str> {
         match &self[id] {

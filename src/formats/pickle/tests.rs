@@ -105,7 +105,7 @@ fn refusals() {
         (b"\x80\x02K\x01(\x85t.", "stack is empty"),
         (b"\x80\x02.", "stack is empty"),
         (b"\x80\x02NN.", "left over"),
-        (b"\x80\x02(N.", "stack is empty"),
+        (b"\x80\x02(N.", "left over"),
         (b"\x80\x02N.N", "byte 4: bytes follow the end"),
         (b"\x80\x02K\x01)R.", "not a class or function"),
         (b"\x80\x02K\x01K\x01a.", "not a list"),
