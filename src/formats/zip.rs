@@ -84,7 +84,13 @@ pub struct Entry {
 pub fn index(reader: impl Read + Seek, limits: &Limits) -> Result<Vec<Entry>, ZipError> {
     let mut reader = reader;
     let length = (reader.seek(std::io::SeekFrom::End(0))).map_err(|error| ZipError::Directory(error.to_string()))?;
-    let mut archive = ::zip::ZipArchive::new(reader).map_err(|error| ZipError::Directory(error.to_string()))?;
+    // Archives of models start where the file starts. Left to guess, the crate takes the directory to end at the last
+    // record, misses the zip64 records between (76 bytes), and fails where a header happens to lie there.
+    let config = ::zip::read::Config {
+        archive_offset: ::zip::read::ArchiveOffset::Known(0),
+    };
+    let archive = ::zip::ZipArchive::with_config(config, reader);
+    let mut archive = archive.map_err(|error| ZipError::Directory(error.to_string()))?;
     limit("the number of entries", archive.len() as u64, limits.entries as u64)?;
     if archive.has_duplicate_names() {
         let name = "the same name, repeated in the directory".to_owned();

@@ -15,9 +15,6 @@ use std::rc::Rc;
 /// Elements that strided tensors may unfold to, in all.
 const MAX_UNFOLDED: u64 = 1 << 28;
 
-/// Index of a tensor of the archive.
-pub type TensorIndex = usize;
-
 /// Reads one pickle of the archive into values.
 pub struct Loader<'a, 'l> {
     pub archive: &'a Archive,
