@@ -7,8 +7,8 @@ pub mod labels;
 pub mod metric;
 pub mod ops;
 pub mod prune;
-/// Model files as graphs: TorchScript archives.
 pub mod readers;
+#[cfg(feature = "torch")]
 pub mod runtime;
 pub mod tensor;
 pub mod topology;

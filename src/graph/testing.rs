@@ -131,6 +131,7 @@ impl Builder {
             ("training", Arg::Bool(false)),
             ("momentum", Arg::Float(0.1)),
             ("eps", Arg::Float(1e-5)),
+            ("cudnn_enabled", Arg::Bool(false)),
         ]);
         self.op("batch_norm", &args)
     }

@@ -5,32 +5,23 @@
 //! arguments, so a masked or pruned variant is the same program with other tensors.
 //!
 //! Owns printing, compiling, running, conversions from and to host tensors, devices and threads. Deliberately knows
-//! nothing of files, datasets, masks and what programs are for. Printing needs no libtorch; everything else is behind
-//! the feature `torch`.
+//! nothing of files, datasets, masks and what programs are for.
 
+mod compare;
+mod convert;
+mod device;
+mod evaluate;
+mod program;
 mod source;
 mod subset;
 
-#[cfg(feature = "torch")]
-mod convert;
-#[cfg(feature = "torch")]
-mod device;
-#[cfg(feature = "torch")]
-mod evaluator;
-#[cfg(feature = "torch")]
-mod program;
-
+pub use compare::{Comparison, compare};
+pub use convert::{from_torch, to_torch};
+pub use device::{device, init, isa_class, libtorch_version, with_worker};
+pub use evaluate::Runtime;
+pub use program::Program;
 pub use source::source;
 pub use subset::{Subset, graph_leaves, subset};
-
-#[cfg(feature = "torch")]
-pub use convert::{from_torch, to_torch};
-#[cfg(feature = "torch")]
-pub use device::{device, init, isa_class, libtorch_version, with_worker};
-#[cfg(feature = "torch")]
-pub use evaluator::Runtime;
-#[cfg(feature = "torch")]
-pub use program::Program;
 
 /// Why a program could not be made or run.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +42,6 @@ pub enum RuntimeError {
     Device { name: String, message: String },
 }
 
-#[cfg(feature = "torch")]
 impl From<tch::TchError> for RuntimeError {
     fn from(error: tch::TchError) -> RuntimeError {
         RuntimeError::Run { message: brief(&error) }
@@ -59,7 +49,6 @@ impl From<tch::TchError> for RuntimeError {
 }
 
 /// libtorch's message without its C++ stack.
-#[cfg(feature = "torch")]
 fn brief(error: &tch::TchError) -> String {
     let text = error.to_string();
     let lines = text

@@ -34,20 +34,22 @@ impl Program {
         outputs: &[ValueId],
         device: Device,
     ) -> Result<Program, RuntimeError> {
-        init();
         let device = match device {
             Device::Cuda(index) => format!("cuda:{index}"),
             Device::Mps => "mps".into(),
             _ => "cpu".into(),
         };
-        let archive = archive(&source(graph, inputs, outputs, &device)?)?;
+        Program::from_source(&source(graph, inputs, outputs, &device)?, inputs.len())
+    }
+
+    /// Loads what [`source`] printed.
+    pub(super) fn from_source(text: &str, inputs: usize) -> Result<Program, RuntimeError> {
+        init();
+        let archive = archive(text)?;
         let module = CModule::load_data(&mut archive.as_slice()).map_err(|error| RuntimeError::Compile {
             message: super::brief(&error),
         })?;
-        Ok(Program {
-            module,
-            inputs: inputs.len(),
-        })
+        Ok(Program { module, inputs })
     }
 
     /// Runs the program on tensors in the order of its inputs.

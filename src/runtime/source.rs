@@ -1,12 +1,12 @@
 //! Graph nodes printed as TorchScript, and the archive that libtorch loads them from.
 //!
-//! Owns the text form that `libtorch` compiles: one node a line, values named after their ids, arguments in the order
-//! of the operator's schema. Deliberately knows nothing of tch: what is printed can be read and tested without it.
+//! Owns the text form that libtorch compiles: one node a line, values numbered in order (so that equal programs have
+//! equal texts), arguments in the order of the operator's schema. Deliberately knows nothing of tch.
 
 use super::RuntimeError;
 use super::subset::subset;
 use crate::graph::{Arg, Graph, Node, Schema, Type, ValueId, allow_list};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write as _;
 
@@ -33,9 +33,16 @@ pub fn source(graph: &Graph, inputs: &[ValueId], outputs: &[ValueId], device: &s
             name: graph.value(leaf).name.clone(),
         });
     }
+    let mut names = BTreeMap::new();
+    let made = needed.nodes.iter().flat_map(|&node| graph.node(node).outputs.iter());
+    for &value in inputs.iter().chain(made) {
+        let next = names.len();
+        names.entry(value).or_insert(next);
+    }
     let printer = Printer {
         graph,
         device,
+        names,
         given: inputs.iter().copied().collect(),
     };
     let mut lines = vec![
@@ -81,18 +88,23 @@ pub fn archive(code: &str) -> Result<Vec<u8>, RuntimeError> {
 struct Printer<'a> {
     graph: &'a Graph,
     device: &'a str,
+    names: BTreeMap<ValueId, usize>,
     given: BTreeSet<ValueId>,
 }
 
 impl Printer<'_> {
-    fn name(value: ValueId) -> String {
-        format!("t{}", value.0)
+    fn name(&self, value: ValueId) -> String {
+        self.numbered("t", value)
+    }
+
+    fn numbered(&self, prefix: &str, value: ValueId) -> String {
+        // Every value that is printed is given or made by a printed node, else it would be a leaf.
+        format!("{prefix}{}", self.names.get(&value).copied().unwrap_or(usize::MAX))
     }
 
     /// The name under which a node leaves an output: another than [`Printer::name`] when the value is given.
     fn target(&self, value: ValueId) -> String {
-        let prefix = if self.given.contains(&value) { "u" } else { "t" };
-        format!("{prefix}{}", value.0)
+        self.numbered(if self.given.contains(&value) { "u" } else { "t" }, value)
     }
 
     fn unprintable(&self, place: impl Into<String>, op: &str, message: impl Into<String>) -> RuntimeError {
@@ -108,7 +120,7 @@ impl Printer<'_> {
         let (mut names, mut casts) = (String::new(), Vec::new());
         for &input in inputs {
             let value = self.graph.value(input);
-            let name = Self::name(input);
+            let name = self.name(input);
             let cast = match value.ty {
                 Type::Tensor => None,
                 Type::Int => Some("int"),
@@ -121,8 +133,9 @@ impl Printer<'_> {
             match cast {
                 None => names += &format!("{name}, "),
                 Some(cast) => {
-                    names += &format!("i{}, ", input.0);
-                    casts.push(format!("{name} = {cast}(i{})", input.0));
+                    let number = self.numbered("i", input);
+                    names += &format!("{number}, ");
+                    casts.push(format!("{name} = {cast}({number})"));
                 }
             }
         }
@@ -149,7 +162,7 @@ impl Printer<'_> {
         let mut pending: Vec<(String, Type)> = outputs
             .iter()
             .rev()
-            .map(|&output| (Self::name(output), self.graph.value(output).ty.clone()))
+            .map(|&output| (self.name(output), self.graph.value(output).ty.clone()))
             .collect();
         while let Some((name, ty)) = pending.pop() {
             match ty {
@@ -259,7 +272,7 @@ impl Printer<'_> {
             Arg::Float(value) => float(*value),
             Arg::Str(text) => quoted(text),
             Arg::Device(_) => format!("torch.device({})", quoted(self.device)),
-            Arg::Value(value) => Self::name(*value),
+            Arg::Value(value) => self.name(*value),
             Arg::List(items) => {
                 let element = base.and_then(element_type);
                 let texts: Result<Vec<String>, RuntimeError> =
@@ -281,7 +294,10 @@ fn arguments(args: &[(&str, String)], schema: Option<&Schema>) -> String {
     let mut text = String::new();
     for (index, (name, value)) in args.iter().enumerate() {
         let by_name = match schema {
-            Some(schema) => schema.args.get(index).is_none_or(|arg| arg.keyword_only),
+            Some(schema) => schema
+                .args
+                .get(index)
+                .is_none_or(|arg| arg.keyword_only || arg.name != *name),
             None => true,
         };
         let separator = if index == 0 { "" } else { ", " };
