@@ -7,7 +7,6 @@ pub mod labels;
 pub mod metric;
 pub mod ops;
 pub mod prune;
-/// Model files as graphs: TorchScript archives.
 pub mod readers;
 pub mod runtime;
 pub mod tensor;
