@@ -20,9 +20,14 @@ impl Checkout {
             .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
         let root = package.parent().context("xtask lies in no workspace")?;
         if !root.join("Cargo.lock").is_file() {
-            bail!("{} is not secateur's checkout: run `cargo xtask` inside the checkout", root.display());
+            bail!(
+                "{} is not secateur's checkout: run `cargo xtask` inside the checkout",
+                root.display()
+            );
         }
-        Ok(Checkout { root: root.to_path_buf() })
+        Ok(Checkout {
+            root: root.to_path_buf(),
+        })
     }
 
     /// The ignored link that plain cargo finds libtorch by: `.cargo/config.toml` names it.
@@ -40,7 +45,10 @@ impl Checkout {
     /// What `cargo build --release` leaves under this name: xtask itself stands in the same target folder.
     pub fn release_binary(&self, name: &str) -> Result<PathBuf> {
         let xtask = std::env::current_exe().context("cannot tell where xtask itself lies")?;
-        let target = xtask.parent().and_then(Path::parent).context("xtask lies outside cargo's target folder")?;
+        let target = xtask
+            .parent()
+            .and_then(Path::parent)
+            .context("xtask lies outside cargo's target folder")?;
         let binary = target.join("release").join(name);
         if !binary.is_file() {
             bail!("cargo built no {}", binary.display());

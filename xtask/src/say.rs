@@ -30,7 +30,10 @@ pub struct Progress {
 
 impl Progress {
     pub fn new() -> Progress {
-        Progress { terminal: std::io::stderr().is_terminal(), shown: None }
+        Progress {
+            terminal: std::io::stderr().is_terminal(),
+            shown: None,
+        }
     }
 
     /// Shows the state, unless one was shown a moment ago.

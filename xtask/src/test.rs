@@ -10,8 +10,16 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 const LINTS: &[&str] = &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
-const LINTS_WITHOUT_TORCH: &[&str] =
-    &["clippy", "--package", "secateur", "--lib", "--no-default-features", "--", "-D", "warnings"];
+const LINTS_WITHOUT_TORCH: &[&str] = &[
+    "clippy",
+    "--package",
+    "secateur",
+    "--lib",
+    "--no-default-features",
+    "--",
+    "-D",
+    "warnings",
+];
 
 pub fn call(checkout: &Checkout, _: &[OsString]) -> Result<ExitCode> {
     let libtorch = setup::set_up(checkout)?;
@@ -30,6 +38,9 @@ pub fn call(checkout: &Checkout, _: &[OsString]) -> Result<ExitCode> {
 fn cargo(checkout: &Checkout, libtorch: &Libtorch, name: &str, arguments: &[&str]) -> Result<()> {
     say::phase(name, || {
         let mut command = checkout.cargo();
-        must(libtorch.apply(command.args(arguments)), &format!("cargo {}", arguments[0]))
+        must(
+            libtorch.apply(command.args(arguments)),
+            &format!("cargo {}", arguments[0]),
+        )
     })
 }

@@ -77,7 +77,8 @@ fn help() -> String {
         let left = format!("{} {}", verb.name, verb.arguments);
         text += &format!("  {left:<20} {}\n", verb.about);
     }
-    text += "\nlibtorch is looked for in this order: LIBTORCH_USE_PYTORCH=1, LIBTORCH, the user's cache folder; else it\n";
+    text +=
+        "\nlibtorch is looked for in this order: LIBTORCH_USE_PYTORCH=1, LIBTORCH, the user's cache folder; else it\n";
     text += "is made there from PyPI's wheels (half a gigabyte, once a machine).\n";
     text
 }

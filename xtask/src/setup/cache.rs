@@ -20,13 +20,22 @@ use std::process::Command;
 pub fn complete(folder: &Path, platform: &Platform) -> bool {
     let libraries = platform.libraries.iter().map(|name| format!("lib/{name}"));
     version_of(folder).as_deref() == Some(LIBTORCH_VERSION)
-        && libraries.chain([HEADER.to_string()]).all(|file| folder.join(file).is_file())
+        && libraries
+            .chain([HEADER.to_string()])
+            .all(|file| folder.join(file).is_file())
 }
 
 /// Makes the copy, or waits for who is making it.
 pub fn make(folder: &Path, platform: &Platform) -> Result<()> {
     let fetch_wheel = |room: &Path, requirement: &str, about_mb| fetch::wheel(room, platform, requirement, about_mb);
-    make_with(folder, platform, &Supplies { fetch_wheel: &fetch_wheel, loads: &loads })
+    make_with(
+        folder,
+        platform,
+        &Supplies {
+            fetch_wheel: &fetch_wheel,
+            loads: &loads,
+        },
+    )
 }
 
 /// What comes from outside, so that tests can do without a network.
@@ -37,8 +46,12 @@ struct Supplies<'a> {
 
 fn make_with(folder: &Path, platform: &Platform, supplies: &Supplies) -> Result<()> {
     let parent = folder.parent().context("the cached copy has no place")?;
-    fs::create_dir_all(parent)
-        .with_context(|| format!("cannot make the cache folder {}: set XDG_CACHE_HOME to another", parent.display()))?;
+    fs::create_dir_all(parent).with_context(|| {
+        format!(
+            "cannot make the cache folder {}: set XDG_CACHE_HOME to another",
+            parent.display()
+        )
+    })?;
     let _lock = lock(&beside(folder, "lock"))?;
     if complete(folder, platform) {
         return Ok(());
@@ -47,7 +60,10 @@ fn make_with(folder: &Path, platform: &Platform, supplies: &Supplies) -> Result<
     let unpacked = emptied(&room.join("unpacked"))?;
     let torch = format!("torch=={LIBTORCH_VERSION}");
     check_disk(&room, needed_mb(platform, fetch::is_kept(&room, &torch)))?;
-    say::line(&format!("  making {} from PyPI's wheels, once for all checkouts", folder.display()));
+    say::line(&format!(
+        "  making {} from PyPI's wheels, once for all checkouts",
+        folder.display()
+    ));
 
     let wheel = (supplies.fetch_wheel)(&room, &torch, platform.download_mb)?;
     let source = unpack(&wheel, &unpacked, |name| torch_place(platform, name))?;
@@ -84,7 +100,10 @@ fn publish(unpacked: &Path, folder: &Path, room: &Path) -> Result<()> {
 
 /// Unpacks what `place` wants of a wheel, and returns the text of torch's `version.py` if it is among that.
 fn unpack(wheel: &Path, into: &Path, place: impl Fn(&str) -> Option<PathBuf>) -> Result<String> {
-    say::line(&format!("  unpacking {}", wheel.file_name().unwrap_or_default().display()));
+    say::line(&format!(
+        "  unpacking {}",
+        wheel.file_name().unwrap_or_default().display()
+    ));
     let result = Wheel::open(wheel).and_then(|mut wheel| wheel.unpack(into, place));
     match result {
         Ok(places) if places.is_empty() => bail!("{} has none of the files it is fetched for", wheel.display()),
@@ -100,7 +119,9 @@ fn unpack(wheel: &Path, into: &Path, place: impl Fn(&str) -> Option<PathBuf>) ->
 /// Where a file of torch's wheel goes, if it is kept.
 fn torch_place(platform: &Platform, name: &str) -> Option<PathBuf> {
     let inner = name.strip_prefix("torch/")?;
-    let library = inner.strip_prefix("lib/").is_some_and(|file| platform.libraries.contains(&file));
+    let library = inner
+        .strip_prefix("lib/")
+        .is_some_and(|file| platform.libraries.contains(&file));
     (library || inner == "version.py" || inner.starts_with("include/")).then(|| PathBuf::from(inner))
 }
 
@@ -108,7 +129,13 @@ fn torch_place(platform: &Platform, name: &str) -> Option<PathBuf> {
 fn needed_mb(platform: &Platform, kept: bool) -> u64 {
     let spare = 50;
     let fetched = if kept { 0 } else { platform.download_mb };
-    spare + fetched + if kept { platform.unpacked_mb } else { platform.unpacked_mb.max(platform.download_mb) }
+    spare
+        + fetched
+        + if kept {
+            platform.unpacked_mb
+        } else {
+            platform.unpacked_mb.max(platform.download_mb)
+        }
 }
 
 fn beside(folder: &Path, suffix: &str) -> PathBuf {
@@ -162,15 +189,30 @@ mod tests {
         let (package, version) = requirement.split_once("==").expect("pinned");
         let wheels = room.join("wheels");
         fs::create_dir_all(&wheels)?;
-        let path = wheels.join(format!("{}-{}.whl", package.replace('-', "_"), version.replace('*', "1")));
-        let libraries: Vec<String> = platform.libraries.iter().map(|name| format!("torch/lib/{name}")).collect();
+        let path = wheels.join(format!(
+            "{}-{}.whl",
+            package.replace('-', "_"),
+            version.replace('*', "1")
+        ));
+        let libraries: Vec<String> = platform
+            .libraries
+            .iter()
+            .map(|name| format!("torch/lib/{name}"))
+            .collect();
         let mut files: Vec<(&str, &[u8])> = libraries.iter().map(|name| (name.as_str(), &b"library"[..])).collect();
         files.push(("torch/include/torch/csrc/api/include/torch/torch.h", b"header"));
-        files.push(("torch/version.py", b"__version__ = '2.13.0+cu130'\ncuda: Optional[str] = '13.0'\n"));
+        files.push((
+            "torch/version.py",
+            b"__version__ = '2.13.0+cu130'\ncuda: Optional[str] = '13.0'\n",
+        ));
         files.push(("torch/lib/libtorch_cuda.so", b"large"));
         files.push(("nvidia/cu13/lib/libcudart.so.13", b"runtime"));
         files.push(("nvidia/cu13/lib/libcupti.so.13", b"cupti"));
-        let named: Vec<_> = files.iter().filter(|(name, _)| name.starts_with(&package[..5])).copied().collect();
+        let named: Vec<_> = files
+            .iter()
+            .filter(|(name, _)| name.starts_with(&package[..5]))
+            .copied()
+            .collect();
         let mut stored = named.clone();
         if !broken.is_empty() && requirement.starts_with(broken) {
             stored[0].1 = b"changed";
@@ -189,7 +231,14 @@ mod tests {
             deliver(room, requirement, broken)
         };
         let loads = |_: &Path| if loads { Ok(()) } else { bail!("too old") };
-        let result = make_with(folder, platform, &Supplies { fetch_wheel: &fetch_wheel, loads: &loads });
+        let result = make_with(
+            folder,
+            platform,
+            &Supplies {
+                fetch_wheel: &fetch_wheel,
+                loads: &loads,
+            },
+        );
         (result, asked.into_inner())
     }
 
@@ -204,7 +253,14 @@ mod tests {
         }
         let (result, asked) = attempt(&folder, platform, "", true);
         result.expect("made");
-        assert_eq!(asked, ["torch==2.13.0", "nvidia-cuda-runtime==13.0.*", "nvidia-cuda-cupti==13.0.*"]);
+        assert_eq!(
+            asked,
+            [
+                "torch==2.13.0",
+                "nvidia-cuda-runtime==13.0.*",
+                "nvidia-cuda-cupti==13.0.*"
+            ]
+        );
         assert!(complete(&folder, platform));
         assert!(folder.join("lib/libcudart.so.13").is_file() && !folder.join("lib/libtorch_cuda.so").exists());
         assert!(!beside(&folder, "partial").exists());

@@ -17,11 +17,16 @@ pub fn given(folder: &Path, platform: &Platform) -> Result<PathBuf> {
         .canonicalize()
         .with_context(|| format!("LIBTORCH={} names no folder: correct it, or unset it", folder.display()))?;
     // LIBTORCH_LIB and LIBTORCH_INCLUDE may put the two halves elsewhere; then torch-sys must judge.
-    let halved = ["LIBTORCH_LIB", "LIBTORCH_INCLUDE"].iter().any(|name| std::env::var_os(name).is_some());
+    let halved = ["LIBTORCH_LIB", "LIBTORCH_INCLUDE"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some());
     if !halved {
         for file in [format!("lib/{}", platform.main_library()), HEADER.to_string()] {
             if !absolute.join(&file).is_file() {
-                bail!("LIBTORCH={} is no libtorch, it has no {file}: correct it, or unset it", folder.display());
+                bail!(
+                    "LIBTORCH={} is no libtorch, it has no {file}: correct it, or unset it",
+                    folder.display()
+                );
             }
         }
     }
@@ -39,14 +44,19 @@ pub fn given(folder: &Path, platform: &Platform) -> Result<PathBuf> {
 /// The folder of the installed Python package torch, for `LIBTORCH_USE_PYTORCH`.
 pub fn installed_torch() -> Result<PathBuf> {
     // The same interpreter that torch-sys asks.
-    let python = if std::env::var_os("VIRTUAL_ENV").is_some() { "python" } else { "python3" };
+    let python = if std::env::var_os("VIRTUAL_ENV").is_some() {
+        "python"
+    } else {
+        "python3"
+    };
     let program = "import os, torch; print(torch.__version__); print(os.path.dirname(torch.__file__))";
-    let output = Command::new(python)
-        .args(["-c", program])
-        .output()
-        .with_context(|| format!("LIBTORCH_USE_PYTORCH is set, but {python} does not start: install Python, or unset it"))?;
+    let output = Command::new(python).args(["-c", program]).output().with_context(|| {
+        format!("LIBTORCH_USE_PYTORCH is set, but {python} does not start: install Python, or unset it")
+    })?;
     if !output.status.success() {
-        bail!("LIBTORCH_USE_PYTORCH is set, but {python} cannot import torch: install torch {LIBTORCH_VERSION}, or unset it");
+        bail!(
+            "LIBTORCH_USE_PYTORCH is set, but {python} cannot import torch: install torch {LIBTORCH_VERSION}, or unset it"
+        );
     }
     let text = String::from_utf8_lossy(&output.stdout);
     let mut lines = text.lines();

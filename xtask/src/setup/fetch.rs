@@ -26,7 +26,16 @@ pub fn wheel(room: &Path, platform: &Platform, requirement: &str, about_mb: u64)
     let log = room.join("pip.log");
     let mut command = Command::new("python3");
     command
-        .args(["-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--progress-bar", "off"])
+        .args([
+            "-m",
+            "pip",
+            "download",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--no-cache-dir",
+            "--progress-bar",
+            "off",
+        ])
         .args(WHEEL_PYTHON)
         .args(platform.tags.iter().flat_map(|tag| ["--platform", tag]))
         .arg("--dest")
@@ -61,7 +70,9 @@ pub fn is_kept(room: &Path, requirement: &str) -> bool {
 /// A whole wheel from an earlier set-up. A damaged one is removed.
 fn kept(wheels: &Path, requirement: &str) -> Result<Option<PathBuf>> {
     fs::create_dir_all(wheels).with_context(|| format!("cannot make {}", wheels.display()))?;
-    let (name, version) = requirement.split_once("==").context("a requirement names its version")?;
+    let (name, version) = requirement
+        .split_once("==")
+        .context("a requirement names its version")?;
     let start = format!("{}-{}", name.replace('-', "_"), version.trim_end_matches('*'));
     let mut found: Vec<PathBuf> = fs::read_dir(wheels)?.flatten().map(|entry| entry.path()).collect();
     found.sort();
@@ -194,7 +205,10 @@ mod tests {
     #[test]
     fn failures_are_explained() {
         let rows = [
-            ("WARNING: Retrying ... NewConnectionError(...)\nERROR: No matching distribution found", "check the network"),
+            (
+                "WARNING: Retrying ... NewConnectionError(...)\nERROR: No matching distribution found",
+                "check the network",
+            ),
             ("ERROR: No matching distribution found for torch", "index settings"),
             ("OSError: [Errno 28] No space left on device", "make room"),
             ("something else", "could not fetch"),

@@ -8,10 +8,15 @@ use std::path::Path;
 
 /// Points the link at the folder, in one step. True when it pointed elsewhere before.
 pub fn point(link: &Path, folder: &Path) -> Result<bool> {
-    let folder = folder.canonicalize().with_context(|| format!("cannot find {}", folder.display()))?;
+    let folder = folder
+        .canonicalize()
+        .with_context(|| format!("cannot find {}", folder.display()))?;
     let before = match fs::symlink_metadata(link) {
         Ok(found) if found.is_symlink() => Some(fs::read_link(link)?),
-        Ok(_) => bail!("{} is no link: move it away, and set LIBTORCH to it if it is a libtorch", link.display()),
+        Ok(_) => bail!(
+            "{} is no link: move it away, and set LIBTORCH to it if it is a libtorch",
+            link.display()
+        ),
         Err(_) => None,
     };
     if before.as_deref() == Some(&folder) {
@@ -49,6 +54,11 @@ mod tests {
         let room = tempfile::tempdir().expect("a folder");
         let link = room.path().join(".libtorch");
         fs::create_dir(&link).expect("a folder in the way");
-        assert!(point(&link, room.path()).expect_err("in the way").to_string().contains("move it away"));
+        assert!(
+            point(&link, room.path())
+                .expect_err("in the way")
+                .to_string()
+                .contains("move it away")
+        );
     }
 }

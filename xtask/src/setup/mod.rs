@@ -130,7 +130,10 @@ mod tests {
     #[test]
     fn constants_match_the_lock_file() {
         let entry = format!("name = \"torch-sys\"\nversion = \"{TORCH_SYS_VERSION}\"\n");
-        assert!(lock().contains(&entry), "torch-sys moved: set both constants and platform::PLATFORMS anew");
+        assert!(
+            lock().contains(&entry),
+            "torch-sys moved: set both constants and platform::PLATFORMS anew"
+        );
     }
 
     #[test]
@@ -153,7 +156,8 @@ mod tests {
 
     #[test]
     fn python_constants_are_read() {
-        let source = "__version__ = '2.13.0+cu130'\ndebug = False\ncuda: Optional[str] = '13.0'\nhip: Optional[str] = None\n";
+        let source =
+            "__version__ = '2.13.0+cu130'\ndebug = False\ncuda: Optional[str] = '13.0'\nhip: Optional[str] = None\n";
         assert_eq!(python_constant(source, "__version__").as_deref(), Some("2.13.0+cu130"));
         assert_eq!(python_constant(source, "cuda").as_deref(), Some("13.0"));
         assert_eq!(python_constant(source, "hip"), None);

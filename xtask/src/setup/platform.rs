@@ -23,7 +23,12 @@ const PLATFORMS: &[Platform] = &[
     Platform {
         os: "linux",
         arch: "x86_64",
-        tags: &["manylinux_2_28_x86_64", "manylinux_2_25_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64"],
+        tags: &[
+            "manylinux_2_28_x86_64",
+            "manylinux_2_25_x86_64",
+            "manylinux_2_17_x86_64",
+            "manylinux2014_x86_64",
+        ],
         libraries: &["libtorch_cpu.so", "libc10.so", "libgomp.so.1"],
         download_mb: 540,
         unpacked_mb: 510,
@@ -31,7 +36,12 @@ const PLATFORMS: &[Platform] = &[
     Platform {
         os: "linux",
         arch: "aarch64",
-        tags: &["manylinux_2_28_aarch64", "manylinux_2_25_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64"],
+        tags: &[
+            "manylinux_2_28_aarch64",
+            "manylinux_2_25_aarch64",
+            "manylinux_2_17_aarch64",
+            "manylinux2014_aarch64",
+        ],
         libraries: &[
             "libtorch_cpu.so",
             "libc10.so",
@@ -58,12 +68,16 @@ const PLATFORMS: &[Platform] = &[
 ];
 
 /// The two CUDA libraries that a Linux `libtorch_cpu.so` loads even where no GPU is used, and their wheels.
-pub const CUDA_HELPERS: &[(&str, &str)] =
-    &[("nvidia-cuda-runtime", "libcudart.so."), ("nvidia-cuda-cupti", "libcupti.so.")];
+pub const CUDA_HELPERS: &[(&str, &str)] = &[
+    ("nvidia-cuda-runtime", "libcudart.so."),
+    ("nvidia-cuda-cupti", "libcupti.so."),
+];
 
 /// One-line linker scripts: the wheel's own libtorch.so would ask for CUDA, and not every compiler brings libgomp.so.
-const LINKER_SCRIPTS: &[(&str, &str)] =
-    &[("libtorch.so", "INPUT(libtorch_cpu.so)\n"), ("libgomp.so", "INPUT(libgomp.so.1)\n")];
+const LINKER_SCRIPTS: &[(&str, &str)] = &[
+    ("libtorch.so", "INPUT(libtorch_cpu.so)\n"),
+    ("libgomp.so", "INPUT(libgomp.so.1)\n"),
+];
 
 impl Platform {
     /// The library that all else hangs on.
@@ -83,7 +97,9 @@ pub fn here() -> Result<&'static Platform> {
 }
 
 fn find(os: &str, arch: &str, musl: bool) -> Result<&'static Platform> {
-    let platform = PLATFORMS.iter().find(|platform| platform.os == os && platform.arch == arch && !musl);
+    let platform = PLATFORMS
+        .iter()
+        .find(|platform| platform.os == os && platform.arch == arch && !musl);
     let Some(platform) = platform else {
         let libc = if musl { " with musl" } else { "" };
         bail!(
@@ -104,7 +120,11 @@ mod tests {
             let platform = find(os, arch, false).expect("supported");
             assert!(platform.main_library().starts_with("libtorch_cpu."));
         }
-        for (os, arch, musl) in [("macos", "x86_64", false), ("linux", "riscv64", false), ("linux", "x86_64", true)] {
+        for (os, arch, musl) in [
+            ("macos", "x86_64", false),
+            ("linux", "riscv64", false),
+            ("linux", "x86_64", true),
+        ] {
             let error = find(os, arch, musl).expect_err("not supported").to_string();
             assert!(error.contains("WSL") && error.contains(arch), "{error}");
         }

@@ -33,7 +33,9 @@ pub enum Choice {
 
 /// Chooses, in the order that torch-sys looks in too.
 pub fn choose(surroundings: &Surroundings) -> Choice {
-    let given = surroundings.libtorch.filter(|path| !path.as_os_str().is_empty() && *path != surroundings.link);
+    let given = surroundings
+        .libtorch
+        .filter(|path| !path.as_os_str().is_empty() && *path != surroundings.link);
     match given {
         _ if surroundings.use_pytorch => Choice::Pytorch,
         Some(folder) => Choice::Given(folder.to_path_buf()),
@@ -45,8 +47,12 @@ pub fn choose(surroundings: &Surroundings) -> Choice {
 /// The user's cache folder; a relative `XDG_CACHE_HOME` is ignored, as its specification asks.
 pub fn cache_root(xdg_cache_home: Option<OsString>, home: Option<OsString>) -> Result<PathBuf> {
     let xdg = xdg_cache_home.map(PathBuf::from).filter(|path| path.is_absolute());
-    let home = || home.map(|home| PathBuf::from(home).join(".cache")).filter(|path| path.is_absolute());
-    xdg.or_else(home).context("neither XDG_CACHE_HOME nor HOME names a folder to keep libtorch in: set one of them")
+    let home = || {
+        home.map(|home| PathBuf::from(home).join(".cache"))
+            .filter(|path| path.is_absolute())
+    };
+    xdg.or_else(home)
+        .context("neither XDG_CACHE_HOME nor HOME names a folder to keep libtorch in: set one of them")
 }
 
 #[cfg(test)]
@@ -72,7 +78,12 @@ mod tests {
         ];
         for (use_pytorch, libtorch, cached, expected) in rows {
             let libtorch = libtorch.map(Path::new);
-            let choice = choose(&Surroundings { use_pytorch, libtorch, link, cached });
+            let choice = choose(&Surroundings {
+                use_pytorch,
+                libtorch,
+                link,
+                cached,
+            });
             assert_eq!(choice, expected, "{use_pytorch} {libtorch:?} {cached}");
         }
     }

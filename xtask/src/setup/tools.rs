@@ -22,8 +22,13 @@ pub fn cxx() -> Result<()> {
         "install g++ (Debian and Ubuntu: `apt install g++`; Fedora: `dnf install gcc-c++`)"
     };
     let mut command = Command::new(program);
-    command.args(words).args(["-std=c++17", "-fsyntax-only", "-x", "c++", "-"]);
-    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .args(words)
+        .args(["-std=c++17", "-fsyntax-only", "-x", "c++", "-"]);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     let shown = named.map_or_else(|| program.to_string(), |name| format!("{name} (from CXX)"));
     let Ok(mut child) = command.spawn() else {
         bail!("there is no C++ compiler {shown}: {hint}");
@@ -53,7 +58,11 @@ pub fn pip() -> Result<()> {
 
 /// A verb of cargo's that comes as a component of its own.
 pub fn cargo_verb(checkout: &Checkout, verb: &str, component: &str) -> Result<()> {
-    let found = checkout.cargo().args([verb, "--version"]).output().is_ok_and(|output| output.status.success());
+    let found = checkout
+        .cargo()
+        .args([verb, "--version"])
+        .output()
+        .is_ok_and(|output| output.status.success());
     if !found {
         bail!("cargo has no {verb}: install it with `rustup component add {component}`");
     }

@@ -28,9 +28,17 @@ pub fn parse_record(text: &str) -> Result<BTreeMap<String, Recorded>> {
         if hash.is_empty() {
             continue;
         }
-        let sha256 = hash.strip_prefix("sha256=").with_context(|| format!("RECORD gives {path} no sha256"))?;
+        let sha256 = hash
+            .strip_prefix("sha256=")
+            .with_context(|| format!("RECORD gives {path} no sha256"))?;
         let size = size.parse().with_context(|| format!("RECORD gives {path} no size"))?;
-        files.insert(path.clone(), Recorded { sha256: sha256.to_string(), size });
+        files.insert(
+            path.clone(),
+            Recorded {
+                sha256: sha256.to_string(),
+                size,
+            },
+        );
     }
     Ok(files)
 }
@@ -76,7 +84,11 @@ impl Wheel {
             Ok((archive, parse_record(&text)?))
         };
         let (archive, record) = open().with_context(|| format!("{} is no whole wheel", path.display()))?;
-        Ok(Wheel { path: path.to_path_buf(), archive, record })
+        Ok(Wheel {
+            path: path.to_path_buf(),
+            archive,
+            record,
+        })
     }
 
     /// A small text file's content, verified.
@@ -88,10 +100,16 @@ impl Wheel {
 
     /// Writes each recorded file that `place` gives a place below `folder`, each verified, and returns the places.
     pub fn unpack(&mut self, folder: &Path, place: impl Fn(&str) -> Option<PathBuf>) -> Result<Vec<PathBuf>> {
-        let wanted: Vec<(String, PathBuf)> =
-            self.record.keys().filter_map(|name| Some((name.clone(), place(name)?))).collect();
+        let wanted: Vec<(String, PathBuf)> = self
+            .record
+            .keys()
+            .filter_map(|name| Some((name.clone(), place(name)?)))
+            .collect();
         for (name, place) in &wanted {
-            if !place.components().all(|component| matches!(component, Component::Normal(_))) {
+            if !place
+                .components()
+                .all(|component| matches!(component, Component::Normal(_)))
+            {
                 bail!("{} would write outside its folder: {name}", self.path.display());
             }
             let path = folder.join(place);
@@ -107,9 +125,16 @@ impl Wheel {
     /// Copies one file out of the wheel and holds it against RECORD.
     fn copy(&mut self, name: &str, into: &mut dyn Write) -> Result<()> {
         let wheel = self.path.display().to_string();
-        let recorded = self.record.get(name).with_context(|| format!("{name} is not in the RECORD of {wheel}"))?;
-        let mut entry = self.archive.by_name(name).with_context(|| format!("{name} is missing in {wheel}"))?;
-        let (sha256, size) = copy_hashed(&mut entry, into).with_context(|| format!("cannot unpack {name} of {wheel}"))?;
+        let recorded = self
+            .record
+            .get(name)
+            .with_context(|| format!("{name} is not in the RECORD of {wheel}"))?;
+        let mut entry = self
+            .archive
+            .by_name(name)
+            .with_context(|| format!("{name} is missing in {wheel}"))?;
+        let (sha256, size) =
+            copy_hashed(&mut entry, into).with_context(|| format!("cannot unpack {name} of {wheel}"))?;
         if (&sha256, size) != (&recorded.sha256, recorded.size) {
             bail!("{name} in {wheel} is not what its RECORD says: the wheel is damaged");
         }
@@ -137,7 +162,10 @@ fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut text = String::new();
     for chunk in bytes.chunks(3) {
-        let word = chunk.iter().enumerate().fold(0u32, |word, (index, byte)| word | u32::from(*byte) << (16 - 8 * index));
+        let word = chunk
+            .iter()
+            .enumerate()
+            .fold(0u32, |word, (index, byte)| word | u32::from(*byte) << (16 - 8 * index));
         for digit in 0..=chunk.len() {
             text.push(char::from(ALPHABET[(word >> (18 - 6 * digit)) as usize & 63]));
         }
@@ -159,7 +187,9 @@ pub mod tests {
         let lines = recorded
             .iter()
             .map(|(name, bytes)| format!("\"{name}\",sha256={},{}\n", base64(&Sha256::digest(bytes)), bytes.len()));
-        let record = lines.chain(["tiny-1.dist-info/RECORD,,\n".to_string()]).collect::<String>();
+        let record = lines
+            .chain(["tiny-1.dist-info/RECORD,,\n".to_string()])
+            .collect::<String>();
         let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
         for (name, bytes) in stored.iter().chain([&("tiny-1.dist-info/RECORD", record.as_bytes())]) {
             zip.start_file(*name, SimpleFileOptions::default()).expect("an entry");
@@ -174,7 +204,10 @@ pub mod tests {
 
     #[test]
     fn base64_of_a_known_hash() {
-        assert_eq!(base64(&Sha256::digest(b"")), "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU");
+        assert_eq!(
+            base64(&Sha256::digest(b"")),
+            "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"
+        );
         assert_eq!([base64(b"M"), base64(b"Ma"), base64(b"Man")], ["TQ", "TWE", "TWFu"]);
     }
 
@@ -183,7 +216,13 @@ pub mod tests {
         let text = "a/b.so,sha256=abc,12\r\n\"odd, \"\"name\"\"\",sha256=d,0\nx.dist-info/RECORD,,\n";
         let files = parse_record(text).expect("a RECORD");
         assert_eq!(files.len(), 2);
-        assert_eq!(files["a/b.so"], Recorded { sha256: "abc".into(), size: 12 });
+        assert_eq!(
+            files["a/b.so"],
+            Recorded {
+                sha256: "abc".into(),
+                size: 12
+            }
+        );
         assert!(files.contains_key("odd, \"name\""));
         for bad in ["a,sha256=x", "a,md5=x,1", "a,sha256=x,many"] {
             assert!(parse_record(bad).is_err(), "{bad}");
@@ -197,7 +236,10 @@ pub mod tests {
         let files: &[(&str, &[u8])] = &[("tiny/lib/a.so", b"library"), ("other/b.py", b"python")];
         write_wheel(&path, files, files);
         let mut wheel = Wheel::open(&path).expect("a wheel");
-        assert_eq!(wheel.unpack(&room.path().join("out"), lib).expect("unpacked"), [PathBuf::from("lib/a.so")]);
+        assert_eq!(
+            wheel.unpack(&room.path().join("out"), lib).expect("unpacked"),
+            [PathBuf::from("lib/a.so")]
+        );
         assert_eq!(fs::read(room.path().join("out/lib/a.so")).expect("a file"), b"library");
         assert_eq!(wheel.text("other/b.py").expect("text"), "python");
     }
