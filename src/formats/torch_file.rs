@@ -6,7 +6,7 @@
 use super::pickle::{self, Document, Id, Object, PickleError};
 use super::torch_tensor::{Rebuilder, StorageRef, TensorError, allowed, storage_name};
 use super::zip::{self, Archive, ZipError};
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
@@ -58,7 +58,6 @@ const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0
 
 fn limits() -> pickle::Limits {
     pickle::Limits {
-        ops: 2_000_000,
         expanded: 1_000_000,
         depth: 64,
         ..pickle::Limits::default()
@@ -337,16 +336,30 @@ impl Pickler {
         self.out.extend_from_slice(text.as_bytes());
     }
 
+    /// Unsigned integers beyond a byte have no storage class that `weights_only` admits: torch writes them untyped.
     fn tensor(&mut self, tensor: &Tensor) {
         let key = self.storages.len().to_string();
         self.storages.push(tensor.data().clone());
-        self.out.extend_from_slice(b"ctorch._utils\n_rebuild_tensor_v2\n((");
-        self.ascii("storage");
+        let untyped = matches!(tensor.dtype(), DType::U16 | DType::U32 | DType::U64);
+        let (rebuild, storage, numel) = match untyped {
+            true => (
+                "_rebuild_tensor_v3",
+                "torch.storage\nUntypedStorage".to_owned(),
+                tensor.data().len(),
+            ),
+            false => (
+                "_rebuild_tensor_v2",
+                format!("torch\n{}", storage_name(tensor.dtype())),
+                tensor.numel(),
+            ),
+        };
         self.out
-            .extend_from_slice(format!("ctorch\n{}\n", storage_name(tensor.dtype())).as_bytes());
+            .extend_from_slice(format!("ctorch._utils\n{rebuild}\n((").as_bytes());
+        self.ascii("storage");
+        self.out.extend_from_slice(format!("c{storage}\n").as_bytes());
         self.ascii(&key);
         self.ascii("cpu");
-        self.int(tensor.numel() as i64);
+        self.int(numel as i64);
         self.out.extend_from_slice(b"tQK\x00");
         self.counts(tensor.shape().iter().copied());
         let mut strides = vec![1; tensor.shape().len()];
@@ -354,7 +367,12 @@ impl Pickler {
             strides[axis - 1] = strides[axis] * tensor.shape()[axis].max(1);
         }
         self.counts(strides.into_iter());
-        self.out.extend_from_slice(b"\x89ccollections\nOrderedDict\n)RtR");
+        self.out.extend_from_slice(b"\x89ccollections\nOrderedDict\n)R");
+        if untyped {
+            self.out
+                .extend_from_slice(format!("ctorch\n{}\n", tensor.dtype()).as_bytes());
+        }
+        self.out.extend_from_slice(b"tR");
     }
 }
 

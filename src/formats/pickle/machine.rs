@@ -3,7 +3,6 @@
 //! Owns limits, stack, marks and memo. Deliberately calls nothing and keeps nothing after `STOP` but the objects.
 
 use super::{Document, Global, Id, Instance, Limits, Object, PickleError, Reduce};
-use std::collections::HashMap;
 
 /// Reads a pickle that fills `bytes`.
 ///
@@ -40,7 +39,7 @@ pub fn load_prefix(
         objects: Vec::new(),
         stack: Vec::new(),
         marks: Vec::new(),
-        memo: HashMap::new(),
+        memo: Vec::new(),
     };
     let mut ops = 0;
     loop {
@@ -79,7 +78,7 @@ struct Machine<'a> {
     objects: Vec<Object>,
     stack: Vec<Id>,
     marks: Vec<usize>,
-    memo: HashMap<u32, Id>,
+    memo: Vec<Option<Id>>,
 }
 
 impl<'a> Machine<'a> {
@@ -326,15 +325,19 @@ impl<'a> Machine<'a> {
 
     fn remember(&mut self, key: u32) -> Result<(), PickleError> {
         let id = self.top()?;
-        self.memo.insert(key, id);
-        match self.memo.len() > self.limits.memo {
-            true => Err(self.beyond("the memo", self.limits.memo as u64)),
-            false => Ok(()),
+        let key = key as usize;
+        if key >= self.limits.memo {
+            return Err(self.beyond("the memo", self.limits.memo as u64));
         }
+        if key >= self.memo.len() {
+            self.memo.resize(key + 1, None);
+        }
+        self.memo[key] = Some(id);
+        Ok(())
     }
 
     fn recall(&mut self, key: u32) -> Result<(), PickleError> {
-        let id = self.memo.get(&key).copied();
+        let id = self.memo.get(key as usize).copied().flatten();
         let id = id.ok_or_else(|| self.malformed("the memo has no such key"))?;
         self.stack.push(id);
         Ok(())

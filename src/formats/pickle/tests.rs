@@ -135,11 +135,11 @@ fn bombs() {
         b".".to_vec(),
     ]
     .concat();
-    let tuples = [b"\x80\x02)".to_vec(), b"\x85".repeat(1_000_000), b".".to_vec()].concat();
+    let tuples = [b"\x80\x02)".to_vec(), b"\x85".repeat(900_000), b".".to_vec()].concat();
     // Each level is a tuple of the level below, three times.
     let laughs = [b"\x80\x02)".to_vec(), b"q\x00h\x00h\x00\x87".repeat(60), b".".to_vec()].concat();
-    let many = [b"\x80\x02(".to_vec(), b"N".repeat(5_000_000), b"t.".to_vec()].concat();
-    let memo: Vec<u8> = (0..3_000_000u32)
+    let many = [b"\x80\x02(".to_vec(), b"N".repeat(1_500_000), b"t.".to_vec()].concat();
+    let memo: Vec<u8> = (0..300_000u32)
         .flat_map(|key| [&b"r"[..], &key.to_le_bytes()[..]].concat())
         .collect();
     let memo = [b"\x80\x02N".to_vec(), memo, b".".to_vec()].concat();
