@@ -6,9 +6,12 @@ pub mod graph;
 pub mod labels;
 pub mod metric;
 pub mod ops;
+pub mod pipeline;
 pub mod prune;
 pub mod readers;
 #[cfg(feature = "torch")]
 pub mod runtime;
+pub mod spec;
+pub mod store;
 pub mod tensor;
 pub mod topology;
