@@ -2,3 +2,5 @@
 
 pub mod graph;
 pub mod tensor;
+pub mod store;
+pub mod pipeline;
