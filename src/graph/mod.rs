@@ -7,10 +7,12 @@
 //! operator survives. Shape arithmetic stays in the graph as scalar nodes (`aten::size`, `aten::floor_divide`, …), so
 //! one graph runs at every batch size.
 
+mod evaluate;
 mod schema;
 mod text;
 mod verify;
 
+pub use evaluate::{Evaluate, EvaluateError, NoEvaluator};
 pub use schema::{AllowList, Schema, SchemaArg, allow_list};
 pub use text::{ParseError, parse, print};
 pub use verify::{Fault, verify};
@@ -217,6 +219,25 @@ impl Graph {
             }
         }
         uses
+    }
+
+    /// Everything that must be given to compute these values from nothing: model inputs, parameters and constants, in
+    /// order of value.
+    pub fn leaves(&self, outputs: &[ValueId]) -> Vec<ValueId> {
+        let mut seen = vec![false; self.values.len()];
+        let mut waiting = outputs.to_vec();
+        let mut leaves = Vec::new();
+        while let Some(value) = waiting.pop() {
+            if std::mem::replace(&mut seen[value.0 as usize], true) {
+                continue;
+            }
+            match self.value(value).def {
+                Def::Node { node, .. } => waiting.extend(self.node(node).reads()),
+                _ => leaves.push(value),
+            }
+        }
+        leaves.sort_unstable();
+        leaves
     }
 
     /// Adds a value and returns its id.

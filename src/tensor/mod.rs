@@ -183,6 +183,87 @@ impl Tensor {
         })
     }
 
+    /// The given positions of one axis, in the given order; positions that do not exist are left out.
+    pub fn select(&self, axis: usize, positions: &[usize]) -> Tensor {
+        let (outer, extent, inner) = self.around(axis);
+        let positions: Vec<usize> = positions.iter().copied().filter(|&at| at < extent).collect();
+        let mut data = Vec::with_capacity(outer * positions.len() * inner);
+        for block in 0..outer {
+            for &at in &positions {
+                let start = (block * extent + at) * inner;
+                data.extend_from_slice(&self.data[start..start + inner]);
+            }
+        }
+        let mut shape = self.shape.clone();
+        shape[axis] = positions.len();
+        Tensor {
+            dtype: self.dtype,
+            shape,
+            data: data.into(),
+        }
+    }
+
+    /// The same tensor with the given positions of one axis zeroed.
+    pub fn zeroed(&self, axis: usize, positions: &[usize]) -> Tensor {
+        let (outer, extent, inner) = self.around(axis);
+        let mut data = self.data.to_vec();
+        for block in 0..outer {
+            for &at in positions.iter().filter(|&&at| at < extent) {
+                let start = (block * extent + at) * inner;
+                data[start..start + inner].fill(0);
+            }
+        }
+        Tensor {
+            dtype: self.dtype,
+            shape: self.shape.clone(),
+            data: data.into(),
+        }
+    }
+
+    /// Blocks before an axis, its extent, and bytes of one position within a block.
+    fn around(&self, axis: usize) -> (usize, usize, usize) {
+        let outer = self.shape[..axis].iter().product();
+        let inner = self.shape[axis + 1..].iter().product::<usize>() * self.dtype.size();
+        (outer, self.shape[axis], inner)
+    }
+
+    /// The same numbers as another element type (floats truncated towards zero, out-of-range integers wrapped).
+    pub fn cast(&self, dtype: DType) -> Tensor {
+        if dtype == self.dtype {
+            return self.clone();
+        }
+        let values = self.to_f64();
+        let bytes: Vec<u8> = match dtype {
+            DType::Bool => values.iter().map(|&value| u8::from(value != 0.0)).collect(),
+            DType::U8 | DType::I8 => values.iter().map(|&value| value as i64 as u8).collect(),
+            DType::I16 | DType::U16 => values
+                .iter()
+                .flat_map(|&value| (value as i64 as u16).to_le_bytes())
+                .collect(),
+            DType::I32 | DType::U32 => values
+                .iter()
+                .flat_map(|&value| (value as i64 as u32).to_le_bytes())
+                .collect(),
+            DType::I64 => self.to_i64().iter().flat_map(|value| value.to_le_bytes()).collect(),
+            DType::U64 => values.iter().flat_map(|&value| (value as u64).to_le_bytes()).collect(),
+            DType::F16 => values
+                .iter()
+                .flat_map(|&value| half::f16::from_f64(value).to_le_bytes())
+                .collect(),
+            DType::BF16 => values
+                .iter()
+                .flat_map(|&value| half::bf16::from_f64(value).to_le_bytes())
+                .collect(),
+            DType::F32 => values.iter().flat_map(|&value| (value as f32).to_le_bytes()).collect(),
+            DType::F64 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        };
+        Tensor {
+            dtype,
+            shape: self.shape.clone(),
+            data: bytes.into(),
+        }
+    }
+
     /// Every element as float64 (integers beyond 2^53 are rounded).
     pub fn to_f64(&self) -> Vec<f64> {
         fn each<const N: usize>(data: &[u8], convert: impl Fn([u8; N]) -> f64) -> Vec<f64> {

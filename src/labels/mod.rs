@@ -1,0 +1,343 @@
+//! Channel labels: which positions of which parameter axes must go together.
+//!
+//! Owns the labels of every (parameter, axis, index), the union-find over them, the reason of every union, and
+//! [`Axes`], the labels that a value carries along each of its axes. Deliberately knows no operator: the rules live in
+//! `ops/`.
+//!
+//! A label is a number. [`FROZEN`] may not be removed; labels that stand for no parameter ([`Labels::fresh`]: padding,
+//! zeros) go with whatever they meet. What remains of an axis must be a rectangle with the others, so a label varies along exactly one axis of a
+//! value, and a value's labels are one optional row of labels an axis: no row means that the axis keeps its size.
+
+mod axes;
+mod elements;
+
+pub use axes::{Axes, Row, Split, concat, reshape, spread};
+pub use elements::{from_elements, to_elements};
+
+use crate::graph::{NodeId, ParamId};
+use std::collections::{BTreeMap, VecDeque};
+
+/// A class of positions that go together, before unions are applied.
+pub type Label = u32;
+
+/// The label of everything that may not be removed.
+pub const FROZEN: Label = 0;
+/// Stands for zeros while labels are moved element by element; no row of a value holds it.
+const FREE: Label = 1;
+
+/// Why two labels were united, or why one was frozen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reason {
+    /// The operator that asked for it; none for a rule of the whole model (its outputs).
+    pub node: Option<NodeId>,
+    /// A sentence fragment: `adds them`, `normalises over them`.
+    pub what: &'static str,
+}
+
+/// One edge of the explanation: `a` and `b` go together because of `reason`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Union {
+    pub a: Label,
+    pub b: Label,
+    pub reason: Reason,
+}
+
+/// Blocks of labels that must lose equally many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Balance {
+    pub node: NodeId,
+    pub blocks: Vec<Vec<Label>>,
+}
+
+/// A row of labels whose number must stay a multiple of `of`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Multiple {
+    pub node: NodeId,
+    pub row: Vec<Label>,
+    pub of: usize,
+}
+
+/// An axis that a node split into parts, of which one kept its labels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parts {
+    pub node: NodeId,
+    /// Extents of the parts that vary, outermost first.
+    pub extents: Vec<usize>,
+    /// The labels of the part that kept them.
+    pub row: Vec<Label>,
+}
+
+/// A position that a label stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    pub param: ParamId,
+    pub axis: usize,
+    pub index: usize,
+}
+
+/// The union-find over all labels, with reasons.
+#[derive(Clone, Debug)]
+pub struct Labels {
+    parent: Vec<Label>,
+    size: Vec<u32>,
+    /// First label and extent of each labelled parameter axis, in order of first use.
+    axes: Vec<(ParamId, usize, Label, usize)>,
+    first: BTreeMap<(ParamId, usize), Label>,
+    unions: Vec<Union>,
+    balances: Vec<Balance>,
+    multiples: Vec<Multiple>,
+    parts: Vec<Parts>,
+    products: Vec<Label>,
+}
+
+impl Default for Labels {
+    fn default() -> Self {
+        Labels {
+            parent: vec![FROZEN, FREE],
+            size: vec![1, 1],
+            axes: Vec::new(),
+            first: BTreeMap::new(),
+            unions: Vec::new(),
+            balances: Vec::new(),
+            multiples: Vec::new(),
+            parts: Vec::new(),
+            products: Vec::new(),
+        }
+    }
+}
+
+impl Labels {
+    /// The labels of one axis of a parameter; the same ones whenever they are asked for. An axis of extent 1 is frozen
+    /// from the start: its only position cannot go.
+    pub fn of_param(&mut self, param: ParamId, axis: usize, extent: usize) -> Vec<Label> {
+        let first = *self.first.entry((param, axis)).or_insert_with(|| {
+            let first = self.parent.len() as Label;
+            self.parent.extend(first..first + extent as Label);
+            self.size.extend(std::iter::repeat_n(1, extent));
+            self.axes.push((param, axis, first, extent));
+            first
+        });
+        (first..first + extent as Label).collect()
+    }
+
+    /// The labels of an axis that something has asked for before.
+    pub fn row(&self, param: ParamId, axis: usize) -> Option<Vec<Label>> {
+        let &first = self.first.get(&(param, axis))?;
+        let at = self.axes.partition_point(|&(_, _, known, _)| known < first);
+        Some((first..first + self.axes[at].3 as Label).collect())
+    }
+
+    /// New labels that stand for no parameter: padding and zeros, which go with whatever they meet.
+    pub fn fresh(&mut self, extent: usize) -> Vec<Label> {
+        let first = self.parent.len() as Label;
+        self.parent.extend(first..first + extent as Label);
+        self.size.extend(std::iter::repeat_n(1, extent));
+        (first..first + extent as Label).collect()
+    }
+
+    /// The representative of a label's class; [`FROZEN`] represents its own.
+    pub fn find(&self, label: Label) -> Label {
+        let mut label = label;
+        while self.parent[label as usize] != label {
+            label = self.parent[label as usize];
+        }
+        label
+    }
+
+    fn find_and_shorten(&mut self, label: Label) -> Label {
+        let root = self.find(label);
+        let mut label = label;
+        while self.parent[label as usize] != root {
+            label = std::mem::replace(&mut self.parent[label as usize], root);
+        }
+        root
+    }
+
+    /// Puts two labels into one class.
+    pub fn unite(&mut self, a: Label, b: Label, reason: Reason) {
+        let (mut from, mut into) = (self.find_and_shorten(a), self.find_and_shorten(b));
+        if from == into {
+            return;
+        }
+        // The frozen class keeps its name; otherwise the smaller class joins the larger.
+        if from == FROZEN || (into != FROZEN && self.size[from as usize] > self.size[into as usize]) {
+            std::mem::swap(&mut from, &mut into);
+        }
+        self.parent[from as usize] = into;
+        self.size[into as usize] += self.size[from as usize];
+        self.unions.push(Union { a, b, reason });
+    }
+
+    /// Unites two rows position by position.
+    pub fn unite_rows(&mut self, a: &[Label], b: &[Label], reason: Reason) {
+        for (&a, &b) in a.iter().zip(b) {
+            self.unite(a, b, reason);
+        }
+    }
+
+    /// Freezes every label of a row.
+    pub fn freeze(&mut self, row: &[Label], reason: Reason) {
+        for &label in row {
+            self.unite(label, FROZEN, reason);
+        }
+    }
+
+    /// Asks that each block loses equally many.
+    pub fn balance(&mut self, node: NodeId, blocks: Vec<Vec<Label>>) {
+        self.balances.push(Balance { node, blocks });
+    }
+
+    /// Notes that a row's number must stay a multiple, as groups ask; the labels themselves already see to it.
+    pub fn note_multiple(&mut self, node: NodeId, row: &[Label], of: usize) {
+        self.multiples.push(Multiple {
+            node,
+            row: row.to_vec(),
+            of,
+        });
+    }
+
+    pub fn multiples(&self) -> &[Multiple] {
+        &self.multiples
+    }
+
+    /// Notes that a node split an axis into parts and tied all but one.
+    pub fn note_parts(&mut self, parts: Parts) {
+        self.parts.push(parts);
+    }
+
+    pub fn parts(&self) -> &[Parts] {
+        &self.parts
+    }
+
+    /// Notes labels that a product of two activations, batch by batch, sums over or gives: those of attention heads.
+    pub fn note_product(&mut self, row: &[Label]) {
+        self.products.extend(row.first());
+    }
+
+    /// Labels of products of activations, one a row.
+    pub fn products(&self) -> &[Label] {
+        &self.products
+    }
+
+    pub fn balances(&self) -> &[Balance] {
+        &self.balances
+    }
+
+    /// Every union that joined two classes, in order.
+    pub fn unions(&self) -> &[Union] {
+        &self.unions
+    }
+
+    /// What a label stands for; none for the reserved ones.
+    pub fn position(&self, label: Label) -> Option<Position> {
+        let after = self.axes.partition_point(|&(_, _, first, _)| first <= label);
+        let &(param, axis, first, extent) = self.axes.get(after.checked_sub(1)?)?;
+        let index = (label - first) as usize;
+        (index < extent).then_some(Position { param, axis, index })
+    }
+
+    /// All labelled positions with their labels, ordered by parameter, axis and index.
+    pub fn positions(&self) -> impl Iterator<Item = (Position, Label)> {
+        self.first.keys().flat_map(|&(param, axis)| {
+            let row = self.row(param, axis).unwrap_or_default();
+            row.into_iter()
+                .enumerate()
+                .map(move |(index, label)| (Position { param, axis, index }, label))
+        })
+    }
+
+    /// The shortest chain of unions from one label to another (or to [`FROZEN`]); none when they are not in one class.
+    pub fn explain(&self, from: Label, to: Label) -> Option<Vec<Union>> {
+        if self.find(from) != self.find(to) {
+            return None;
+        }
+        let mut edges: BTreeMap<Label, Vec<usize>> = BTreeMap::new();
+        for (index, union) in self.unions.iter().enumerate() {
+            edges.entry(union.a).or_default().push(index);
+            edges.entry(union.b).or_default().push(index);
+        }
+        let mut reached: BTreeMap<Label, Option<usize>> = BTreeMap::from([(from, None)]);
+        let mut waiting = VecDeque::from([from]);
+        while let Some(label) = waiting.pop_front() {
+            if label == to {
+                break;
+            }
+            for &index in edges.get(&label).into_iter().flatten() {
+                let union = self.unions[index];
+                let other = if union.a == label { union.b } else { union.a };
+                // A path through the frozen class would couple everything frozen with everything else.
+                if other == FROZEN && to != FROZEN {
+                    continue;
+                }
+                reached.entry(other).or_insert_with(|| {
+                    waiting.push_back(other);
+                    Some(index)
+                });
+            }
+        }
+        let mut path = Vec::new();
+        let mut label = to;
+        while let Some(&index) = reached.get(&label)?.as_ref() {
+            let union = self.unions[index];
+            path.push(union);
+            label = if union.a == label { union.b } else { union.a };
+        }
+        path.reverse();
+        Some(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHY: Reason = Reason {
+        node: None,
+        what: "test",
+    };
+
+    #[test]
+    fn frozen_absorbs() {
+        let mut labels = Labels::default();
+        let row = labels.of_param(ParamId(0), 0, 3);
+        labels.unite(row[0], row[1], WHY);
+        assert_eq!(labels.find(row[0]), labels.find(row[1]));
+        assert_ne!(labels.find(row[2]), labels.find(row[0]));
+        labels.unite(row[1], FROZEN, WHY);
+        assert_eq!(labels.find(row[0]), FROZEN);
+        assert_ne!(labels.find(row[2]), FROZEN);
+    }
+
+    #[test]
+    fn positions_are_found_back() {
+        let mut labels = Labels::default();
+        labels.of_param(ParamId(1), 0, 2);
+        let row = labels.of_param(ParamId(0), 1, 2);
+        assert_eq!(
+            labels.position(row[1]),
+            Some(Position {
+                param: ParamId(0),
+                axis: 1,
+                index: 1
+            })
+        );
+        assert_eq!(labels.position(FROZEN), None);
+        assert!(
+            labels
+                .positions()
+                .all(|(position, label)| labels.position(label) == Some(position))
+        );
+        assert_eq!(labels.positions().count(), 4);
+    }
+
+    #[test]
+    fn the_shortest_chain_explains() {
+        let mut labels = Labels::default();
+        let row = labels.of_param(ParamId(0), 0, 4);
+        for (a, b) in [(0, 1), (1, 2), (2, 3)] {
+            labels.unite(row[a], row[b], WHY);
+        }
+        assert_eq!(labels.explain(row[0], row[2]).map(|path| path.len()), Some(2));
+        assert_eq!(labels.explain(row[0], FROZEN), None);
+    }
+}

@@ -1,0 +1,140 @@
+//! Operators that make tensors from numbers, look-ups in tables, and writes into a part of a tensor.
+
+use super::elementwise::{broadcast, dtype_of_code};
+use super::{Fact, Op, Site, Sizes, Trouble};
+use crate::labels::Axes;
+use crate::tensor::DType;
+
+pub(super) const OPS: &[Op] = &[
+    Op::new("aten::zeros", filled).sized(&[Sizes::Output("size")]),
+    Op::new("aten::ones", filled).sized(&[Sizes::Output("size")]),
+    Op::new("aten::full", filled).sized(&[Sizes::Output("size")]),
+    Op::new("aten::new_zeros", filled).sized(&[Sizes::Output("size")]),
+    Op::new("aten::new_ones", filled).sized(&[Sizes::Output("size")]),
+    Op::new("aten::new_full", filled).sized(&[Sizes::Output("size")]),
+    Op::new("aten::zeros_like", like),
+    Op::new("aten::ones_like", like),
+    Op::new("aten::full_like", like),
+    Op::new("aten::arange", arange),
+    Op::new("aten::embedding", embedding),
+    Op::new("aten::gather", gather),
+    Op::new("aten::fill", fill),
+    Op::new("aten::copy", copy),
+    Op::new("aten::slice_scatter", scatter),
+    Op::new("aten::select_scatter", scatter),
+];
+
+fn dtype(site: &Site, default: DType) -> DType {
+    match site.fact("dtype") {
+        Fact::Number(code) => dtype_of_code(code.as_i64()).unwrap_or(default),
+        _ => default,
+    }
+}
+
+fn filled(site: &mut Site) -> Result<(), Trouble> {
+    let shape: Vec<usize> = site
+        .ints("size")?
+        .into_iter()
+        .map(|extent| extent.max(0) as usize)
+        .collect();
+    let default = site.tensor("self").map_or(DType::F32, |like| like.dtype);
+    let dtype = dtype(site, default);
+    let mut axes = Axes::fixed(shape);
+    // Zeros shrink with whatever they meet.
+    if site.node.short().ends_with("zeros") {
+        for axis in 0..axes.rank() {
+            let row = site.labels.fresh(axes.shape[axis]).into();
+            axes = axes.with_row(axis, Some(row));
+        }
+    }
+    site.give_tensor(axes, dtype);
+    Ok(())
+}
+
+fn like(site: &mut Site) -> Result<(), Trouble> {
+    let input = site.tensor("self")?;
+    let dtype = dtype(site, input.dtype);
+    site.give_tensor(input.axes, dtype);
+    Ok(())
+}
+
+fn arange(site: &mut Site) -> Result<(), Trouble> {
+    let number = |name: &str| match site.fact(name) {
+        Fact::Number(number) => Some(number.as_f64()),
+        _ => None,
+    };
+    let Some(end) = number("end") else {
+        return Trouble::new("the end of the range is not known");
+    };
+    let (start, step) = (number("start").unwrap_or(0.0), number("step").unwrap_or(1.0));
+    let count = ((end - start) / step).ceil();
+    if !(0.0..=1e9).contains(&count) {
+        return Trouble::new("the range is empty or too long");
+    }
+    let dtype = dtype(site, DType::I64);
+    site.give([Fact::fixed(vec![count as usize], dtype)]);
+    Ok(())
+}
+
+/// Rows of a table: its columns are the output's last axis, and no row may go.
+fn embedding(site: &mut Site) -> Result<(), Trouble> {
+    let (table, indices) = (site.tensor("weight")?, site.tensor("indices")?);
+    if table.axes.rank() != 2 {
+        return Trouble::new("the table has not two axes");
+    }
+    site.freeze_axes(&table.axes, [0], "looks rows up by number");
+    let mut shape = indices.axes.shape.clone();
+    shape.push(table.axes.shape[1]);
+    let last = shape.len() - 1;
+    site.give_tensor(
+        Axes::fixed(shape).with_row(last, table.axes.row(1).cloned()),
+        table.dtype,
+    );
+    Ok(())
+}
+
+/// Elements picked by position along one axis.
+fn gather(site: &mut Site) -> Result<(), Trouble> {
+    let (input, index) = (site.tensor("self")?, site.tensor("index")?);
+    let why = site.why("picks elements by number");
+    input.axes.freeze(site.labels, why);
+    site.give([Fact::fixed(index.axes.shape, input.dtype)]);
+    Ok(())
+}
+
+/// One number everywhere: no longer zeros that could shrink.
+fn fill(site: &mut Site) -> Result<(), Trouble> {
+    let input = site.tensor("self")?;
+    let why = site.why("fills it with one number");
+    input.axes.freeze(site.labels, why);
+    site.give([Fact::fixed(input.axes.shape, input.dtype)]);
+    Ok(())
+}
+
+/// The source, stretched to the target's shape.
+fn copy(site: &mut Site) -> Result<(), Trouble> {
+    let (target, source) = (site.tensor("self")?, site.tensor("src")?);
+    let axes = broadcast(site, &[target.axes, source.axes], "writes it over another tensor")?;
+    site.give_tensor(axes, target.dtype);
+    Ok(())
+}
+
+/// A tensor with one part along one axis replaced: the other axes go with the part's.
+fn scatter(site: &mut Site) -> Result<(), Trouble> {
+    let (base, mut part) = (site.tensor("self")?, site.tensor("src")?.axes);
+    let axis = site.axis("dim", base.axes.rank())?;
+    if site.node.short() == "select_scatter" {
+        part.shape.insert(axis, 1);
+        part.rows.insert(axis, None);
+    }
+    let mut axes = base.axes;
+    site.freeze_axes(&axes, [axis], "replaces a part of it");
+    site.freeze_axes(&part, [axis], "replaces a part of another tensor");
+    axes.rows[axis] = None;
+    for other in (0..axes.rank()).filter(|&other| other != axis) {
+        let row = site.join(axes.row(other), part.row(other), "replaces a part of another tensor");
+        axes.rows[other] = row;
+    }
+    site.give_tensor(axes, base.dtype);
+    Ok(())
+}

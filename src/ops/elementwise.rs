@@ -1,0 +1,234 @@
+//! Elementwise operators, of one tensor or of several under broadcasting.
+
+use super::scalar;
+use super::{Fact, Op, Site, TensorFact, Trouble};
+use crate::labels::Axes;
+use crate::tensor::DType;
+
+pub(super) const OPS: &[Op] = &[
+    // One tensor in, one of the same axes out.
+    Op::new("aten::relu", each),
+    Op::new("aten::relu6", each),
+    Op::new("aten::gelu", each),
+    Op::new("aten::silu", each),
+    Op::new("aten::mish", each),
+    Op::new("aten::elu", each),
+    Op::new("aten::selu", each),
+    Op::new("aten::celu", each),
+    Op::new("aten::leaky_relu", each),
+    Op::new("aten::hardtanh", each),
+    Op::new("aten::hardswish", each),
+    Op::new("aten::hardsigmoid", each),
+    Op::new("aten::sigmoid", each),
+    Op::new("aten::log_sigmoid", each),
+    Op::new("aten::softplus", each),
+    Op::new("aten::softsign", each),
+    Op::new("aten::tanh", each),
+    Op::new("aten::threshold", each),
+    Op::new("aten::exp", each),
+    Op::new("aten::expm1", each),
+    Op::new("aten::log", each),
+    Op::new("aten::log1p", each),
+    Op::new("aten::sqrt", each),
+    Op::new("aten::rsqrt", each),
+    Op::new("aten::square", each),
+    Op::new("aten::reciprocal", each),
+    Op::new("aten::abs", each),
+    Op::new("aten::neg", each),
+    Op::new("aten::sign", each),
+    Op::new("aten::sin", each),
+    Op::new("aten::cos", each),
+    Op::new("aten::erf", each),
+    Op::new("aten::floor", each),
+    Op::new("aten::ceil", each),
+    Op::new("aten::round", each),
+    Op::new("aten::clamp", each),
+    Op::new("aten::clamp_min", each),
+    Op::new("aten::clamp_max", each),
+    Op::new("aten::dropout", each),
+    Op::new("aten::feature_dropout", each),
+    Op::new("aten::alpha_dropout", each),
+    Op::new("aten::contiguous", each),
+    Op::new("aten::clone", each),
+    Op::new("aten::detach", each),
+    Op::new("aten::alias", each),
+    Op::new("aten::lift_fresh_copy", each),
+    Op::new("aten::to", cast),
+    Op::new("aten::type_as", each),
+    Op::new("aten::logical_not", test),
+    Op::new("aten::bitwise_not", each),
+    Op::new("aten::isnan", test),
+    // Several tensors under broadcasting.
+    Op::new("aten::add", joined),
+    Op::new("aten::sub", joined),
+    Op::new("aten::rsub", joined),
+    Op::new("aten::mul", joined),
+    Op::new("aten::div", joined),
+    Op::new("aten::true_divide", joined),
+    Op::new("aten::floor_divide", joined),
+    Op::new("aten::remainder", joined),
+    Op::new("aten::pow", joined),
+    Op::new("aten::maximum", joined),
+    Op::new("aten::minimum", joined),
+    Op::new("aten::atan2", joined),
+    Op::new("aten::addcmul", joined),
+    Op::new("aten::addcdiv", joined),
+    Op::new("aten::lerp", joined),
+    Op::new("aten::where", joined),
+    Op::new("aten::masked_fill", joined),
+    Op::new("aten::prelu", prelu),
+    Op::new("aten::eq", compared),
+    Op::new("aten::ne", compared),
+    Op::new("aten::lt", compared),
+    Op::new("aten::le", compared),
+    Op::new("aten::gt", compared),
+    Op::new("aten::ge", compared),
+    Op::new("aten::logical_and", compared),
+    Op::new("aten::logical_or", compared),
+    Op::new("aten::__and__", joined),
+    Op::new("aten::__or__", joined),
+    Op::new("aten::bitwise_and", joined),
+    Op::new("aten::bitwise_or", joined),
+];
+
+const ADDS: &str = "combines them element by element";
+
+/// Joins the axes of several tensors, aligned at their last axis, where an extent of 1 stretches.
+pub(super) fn broadcast(site: &mut Site, parts: &[Axes], what: &'static str) -> Result<Axes, Trouble> {
+    let rank = parts.iter().map(Axes::rank).max().unwrap_or(0);
+    let mut output = Axes::fixed(vec![1; rank]);
+    for part in parts {
+        let skipped = rank - part.rank();
+        for axis in 0..part.rank() {
+            let (extent, at) = (part.shape[axis], skipped + axis);
+            match (output.shape[at], extent) {
+                (_, 1) => {}
+                (1, _) => {
+                    output.shape[at] = extent;
+                    output.rows[at] = part.rows[axis].clone();
+                }
+                (known, _) if known == extent => {
+                    output.rows[at] = site.join(output.rows[at].clone().as_ref(), part.rows[axis].as_ref(), what);
+                }
+                _ => return Trouble::new(format!("shapes {:?} and {:?} do not combine", output.shape, part.shape)),
+            }
+        }
+    }
+    Ok(output)
+}
+
+fn first_tensor(site: &Site) -> Result<TensorFact, Trouble> {
+    match site.node.args.first() {
+        Some((name, _)) => site.tensor(name),
+        None => Trouble::new("the operator has no arguments"),
+    }
+}
+
+fn each(site: &mut Site) -> Result<(), Trouble> {
+    if scalar::fold(site) {
+        return Ok(());
+    }
+    if site.node.short().ends_with("dropout") && site.flag("train") {
+        return Trouble::new("drops values at random");
+    }
+    let input = first_tensor(site)?;
+    site.give_tensor(input.axes, input.dtype);
+    Ok(())
+}
+
+fn test(site: &mut Site) -> Result<(), Trouble> {
+    let input = first_tensor(site)?;
+    site.give_tensor(input.axes, DType::Bool);
+    Ok(())
+}
+
+/// PyTorch's numbers for element types in TorchScript code.
+pub(super) fn dtype_of_code(code: i64) -> Option<DType> {
+    Some(match code {
+        0 => DType::U8,
+        1 => DType::I8,
+        2 => DType::I16,
+        3 => DType::I32,
+        4 => DType::I64,
+        5 => DType::F16,
+        6 => DType::F32,
+        7 => DType::F64,
+        11 => DType::Bool,
+        15 => DType::BF16,
+        _ => return None,
+    })
+}
+
+fn cast(site: &mut Site) -> Result<(), Trouble> {
+    let input = first_tensor(site)?;
+    let dtype = match site.fact("dtype") {
+        Fact::Number(code) => dtype_of_code(code.as_i64()).unwrap_or(input.dtype),
+        _ => input.dtype,
+    };
+    site.give_tensor(input.axes, dtype);
+    Ok(())
+}
+
+fn parts(site: &Site) -> Result<Vec<TensorFact>, Trouble> {
+    let mut parts = Vec::new();
+    for (name, fact) in site.facts() {
+        match fact {
+            Fact::Tensor(tensor) => parts.push(tensor),
+            Fact::Unknown => return Trouble::new(format!("nothing is known of argument `{name}`")),
+            _ => {}
+        }
+    }
+    if parts.is_empty() {
+        return Trouble::new("no argument is a tensor");
+    }
+    Ok(parts)
+}
+
+fn promoted(parts: &[TensorFact]) -> DType {
+    let rank = |dtype: DType| (dtype.is_float(), dtype.size(), dtype != DType::Bool);
+    parts
+        .iter()
+        .map(|part| part.dtype)
+        .max_by_key(|&dtype| rank(dtype))
+        .unwrap_or(DType::F32)
+}
+
+fn joined(site: &mut Site) -> Result<(), Trouble> {
+    if scalar::fold(site) {
+        return Ok(());
+    }
+    let parts = parts(site)?;
+    let axes: Vec<Axes> = parts.iter().map(|part| part.axes.clone()).collect();
+    let output = broadcast(site, &axes, ADDS)?;
+    let mut dtype = promoted(&parts);
+    let floats = site.facts().iter().any(|(name, fact)| {
+        !matches!(*name, "alpha" | "value") && matches!(fact, Fact::Number(number) if number.dtype().is_float())
+    });
+    if !dtype.is_float() && (floats || matches!(site.node.short(), "div" | "true_divide")) {
+        dtype = DType::F32;
+    }
+    site.give_tensor(output, dtype);
+    Ok(())
+}
+
+fn compared(site: &mut Site) -> Result<(), Trouble> {
+    if scalar::fold(site) {
+        return Ok(());
+    }
+    let axes: Vec<Axes> = parts(site)?.into_iter().map(|part| part.axes).collect();
+    let output = broadcast(site, &axes, "compares them element by element")?;
+    site.give_tensor(output, DType::Bool);
+    Ok(())
+}
+
+/// One slope a channel (axis 1), or one for all.
+fn prelu(site: &mut Site) -> Result<(), Trouble> {
+    let (input, slopes) = (site.tensor("self")?, site.tensor("weight")?.axes);
+    let mut axes = input.axes.clone();
+    if slopes.rank() == 1 && slopes.shape[0] > 1 && axes.rank() >= 2 {
+        let row = site.join(axes.row(1), slopes.row(0), "scales each channel");
+        axes = axes.with_row(1, row);
+    }
+    site.give_tensor(axes, input.dtype);
+    Ok(())
+}

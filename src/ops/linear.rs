@@ -1,0 +1,212 @@
+//! Linear layers and matrix products.
+//!
+//! A product unites the labels of what it sums over, keeps the rows of its left and the columns of its right operand,
+//! and joins batch axes like an elementwise operator.
+
+use super::elementwise::broadcast;
+use super::{Fact, Op, Site, TensorFact, Trouble};
+use crate::labels::{Axes, Row};
+use crate::tensor::DType;
+use std::collections::BTreeMap;
+
+pub(super) const OPS: &[Op] = &[
+    Op::new("aten::linear", linear).costing(linear_macs),
+    Op::new("aten::matmul", product).costing(product_macs),
+    Op::new("aten::mm", product).costing(product_macs),
+    Op::new("aten::bmm", product).costing(product_macs),
+    Op::new("aten::addmm", added_product).costing(product_macs),
+    Op::new("aten::baddbmm", added_product).costing(product_macs),
+    Op::new("aten::einsum", einsum).costing(einsum_macs),
+];
+
+const SUMS: &str = "sums over its input features";
+
+fn linear(site: &mut Site) -> Result<(), Trouble> {
+    let input = site.tensor("input")?;
+    let weight = site.tensor("weight")?.axes;
+    let Some(last) = input.axes.rank().checked_sub(1) else {
+        return Trouble::new("the input has no axes");
+    };
+    if weight.rank() != 2 || weight.shape[1] != input.axes.shape[last] {
+        return Trouble::new(format!(
+            "a weight of shape {:?} does not fit {:?}",
+            weight.shape, input.axes.shape
+        ));
+    }
+    site.join(input.axes.row(last), weight.row(1), SUMS);
+    let made = match site.optional_tensor("bias")? {
+        Some(bias) => site.join(weight.row(0), bias.axes.row(0), "adds a bias to each"),
+        None => weight.row(0).cloned(),
+    };
+    let mut output = input.axes.clone();
+    output.shape[last] = weight.shape[0];
+    output.rows[last] = None;
+    site.give_tensor(output.with_row(last, made), input.dtype);
+    Ok(())
+}
+
+fn operands(site: &Site) -> Result<(TensorFact, TensorFact), Trouble> {
+    let names = match site.node.short() {
+        "addmm" => ("mat1", "mat2"),
+        "baddbmm" => ("batch1", "batch2"),
+        "matmul" => ("self", "other"),
+        _ => ("self", "mat2"),
+    };
+    Ok((site.tensor(names.0)?, site.tensor(names.1)?))
+}
+
+fn product(site: &mut Site) -> Result<(), Trouble> {
+    let (left, right) = operands(site)?;
+    let axes = multiply(site, &left.axes, &right.axes)?;
+    site.give_tensor(axes, left.dtype);
+    Ok(())
+}
+
+fn added_product(site: &mut Site) -> Result<(), Trouble> {
+    let (left, right) = operands(site)?;
+    let axes = multiply(site, &left.axes, &right.axes)?;
+    let bias = site.tensor("self")?;
+    let sum = broadcast(site, &[bias.axes, axes], "adds them")?;
+    site.give_tensor(sum, left.dtype);
+    Ok(())
+}
+
+/// The axes of `left @ right`, as `torch.matmul` defines it for every rank.
+pub(super) fn multiply(site: &mut Site, left: &Axes, right: &Axes) -> Result<Axes, Trouble> {
+    if left.rank() == 0 || right.rank() == 0 {
+        return Trouble::new("a product of a tensor without axes");
+    }
+    let (rows, columns) = (left.rank() >= 2, right.rank() >= 2);
+    let left_sum = left.rank() - 1;
+    let right_sum = if columns { right.rank() - 2 } else { 0 };
+    if left.shape[left_sum] != right.shape[right_sum] {
+        return Trouble::new(format!(
+            "shapes {:?} and {:?} cannot be multiplied",
+            left.shape, right.shape
+        ));
+    }
+    let summed = site.join(left.row(left_sum), right.row(right_sum), "sums over their product");
+    if right.rank() > 2 {
+        let columns = right.row(right.rank() - 1);
+        for row in summed.iter().chain(columns) {
+            site.labels.note_product(row);
+        }
+    }
+    let batch = |axes: &Axes, keep: usize| Axes {
+        shape: axes.shape[..axes.rank() - keep].to_vec(),
+        rows: axes.rows[..axes.rank() - keep].to_vec(),
+    };
+    let left_batch = batch(left, if rows { 2 } else { 1 });
+    let right_batch = batch(right, if columns { 2 } else { 1 });
+    let mut output = broadcast(site, &[left_batch, right_batch], "multiplies them batch by batch")?;
+    let mut push = |extent: usize, row: Option<Row>| {
+        output.shape.push(extent);
+        output.rows.push(row);
+    };
+    if rows {
+        push(left.shape[left_sum - 1], left.rows[left_sum - 1].clone());
+    }
+    if columns {
+        push(right.shape[right_sum + 1], right.rows[right_sum + 1].clone());
+    }
+    Ok(output)
+}
+
+fn linear_macs(site: &Site) -> u64 {
+    let Ok(weight) = site.tensor("weight") else { return 0 };
+    site.out_elements() * weight.axes.shape.get(1).map_or(0, |&n| n as u64)
+}
+
+fn product_macs(site: &Site) -> u64 {
+    let Ok((left, _)) = operands(site) else { return 0 };
+    site.out_elements() * left.axes.shape.last().map_or(0, |&n| n as u64)
+}
+
+/// The letters of each operand and of the output of an `einsum` without ellipsis.
+fn equation(site: &Site, ranks: &[usize]) -> Result<(Vec<Vec<char>>, Vec<char>), Trouble> {
+    let Fact::Text(text) = site.fact("equation") else {
+        return Trouble::new("its equation is not known");
+    };
+    let text: String = text.chars().filter(|letter| !letter.is_whitespace()).collect();
+    let (operands, output) = match text.split_once("->") {
+        Some((operands, output)) => (operands, Some(output)),
+        None => (text.as_str(), None),
+    };
+    let operands: Vec<Vec<char>> = operands.split(',').map(|letters| letters.chars().collect()).collect();
+    let fits = operands.len() == ranks.len()
+        && operands.iter().zip(ranks).all(|(letters, &rank)| letters.len() == rank)
+        && operands.iter().flatten().all(|letter| letter.is_ascii_alphabetic());
+    if !fits {
+        return Trouble::new(format!("the equation {text} has no rule"));
+    }
+    let once = || {
+        let mut letters: Vec<char> = operands.iter().flatten().copied().collect();
+        letters.sort_unstable();
+        let count = |letter: char| operands.iter().flatten().filter(|&&other| other == letter).count();
+        letters.dedup();
+        letters.retain(|&letter| count(letter) == 1);
+        letters
+    };
+    let output = output.map_or_else(once, |output| output.chars().collect());
+    Ok((operands, output))
+}
+
+/// A product over named axes: what carries one letter goes together, and letters that the output lacks are summed over.
+fn einsum(site: &mut Site) -> Result<(), Trouble> {
+    let tensors = site.tensors("tensors")?;
+    let ranks: Vec<usize> = tensors.iter().map(|tensor| tensor.axes.rank()).collect();
+    let (operands, output) = equation(site, &ranks)?;
+    let mut axes: BTreeMap<char, (usize, Option<Row>)> = BTreeMap::new();
+    for (letters, tensor) in operands.iter().zip(&tensors) {
+        for (axis, letter) in letters.iter().enumerate() {
+            let (extent, row) = (tensor.axes.shape[axis], tensor.axes.row(axis).cloned());
+            let joined = match axes.get(letter).cloned() {
+                None => (extent, row),
+                Some((known, other)) if known == extent => (
+                    extent,
+                    site.join(other.as_ref(), row.as_ref(), "sums over their product"),
+                ),
+                Some(_) => return Trouble::new(format!("axis {letter} has two sizes")),
+            };
+            axes.insert(*letter, joined);
+        }
+    }
+    // A letter that only one operand has and the output lacks is reduced.
+    for (letter, (_, row)) in &axes {
+        let times = operands.iter().flatten().filter(|other| *other == letter).count();
+        if let (1, false, Some(row)) = (times, output.contains(letter), row) {
+            let why = site.why("reduces over them");
+            site.labels.freeze(row, why);
+        }
+    }
+    let mut result = Axes::fixed(Vec::new());
+    for letter in output {
+        let Some((extent, row)) = axes.get(&letter).cloned() else {
+            return Trouble::new(format!("axis {letter} of the output is in no operand"));
+        };
+        result.shape.push(extent);
+        result.rows.push(row);
+    }
+    let dtype = tensors.first().map_or(DType::F32, |tensor| tensor.dtype);
+    site.give_tensor(result, dtype);
+    Ok(())
+}
+
+/// The product of the extents of all letters.
+fn einsum_macs(site: &Site) -> u64 {
+    let Ok(tensors) = site.tensors("tensors") else { return 0 };
+    let ranks: Vec<usize> = tensors.iter().map(|tensor| tensor.axes.rank()).collect();
+    let Ok((operands, _)) = equation(site, &ranks) else {
+        return 0;
+    };
+    let mut extents: BTreeMap<char, u64> = BTreeMap::new();
+    for (letters, tensor) in operands.iter().zip(&tensors) {
+        extents.extend(
+            letters
+                .iter()
+                .copied()
+                .zip(tensor.axes.shape.iter().map(|&extent| extent as u64)),
+        );
+    }
+    extents.values().product()
+}

@@ -1,0 +1,320 @@
+//! One operator at its place in a graph: what a rule sees and does.
+
+use super::{Fact, Number, TensorFact};
+use crate::graph::{Arg, Evaluate, Graph, Node, NodeId, ValueId};
+use crate::labels::{Axes, FROZEN, Label, Labels, Reason, Row, Split};
+use crate::tensor::{DType, Tensor};
+
+/// Why a rule could not say what its operator does: the node becomes opaque.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{0}")]
+pub struct Trouble(pub String);
+
+impl Trouble {
+    pub(super) fn new<T>(message: impl Into<String>) -> Result<T, Trouble> {
+        Err(Trouble(message.into()))
+    }
+}
+
+/// A node, the facts before it and the labels.
+pub struct Site<'a> {
+    pub graph: &'a Graph,
+    pub id: NodeId,
+    pub node: &'a Node,
+    facts: &'a [Fact],
+    pub labels: &'a mut Labels,
+    pub(super) evaluator: &'a dyn Evaluate,
+    /// How an axis that this node splits keeps its labels.
+    pub split: Split,
+    /// Whether norms that mix channels leave them prunable (`approximate: true`).
+    pub approximate: bool,
+    outputs: Vec<Fact>,
+}
+
+/// A site for the walk over a graph.
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn site_for<'a>(
+    graph: &'a Graph,
+    id: NodeId,
+    facts: &'a [Fact],
+    labels: &'a mut Labels,
+    evaluator: &'a dyn Evaluate,
+    split: Split,
+    approximate: bool,
+) -> Site<'a> {
+    Site {
+        graph,
+        id,
+        node: graph.node(id),
+        facts,
+        labels,
+        evaluator,
+        split,
+        approximate,
+        outputs: Vec::new(),
+    }
+}
+
+impl Site<'_> {
+    /// A reason that names this node.
+    pub fn why(&self, what: &'static str) -> Reason {
+        Reason {
+            node: Some(self.id),
+            what,
+        }
+    }
+
+    /// The fact of any value.
+    pub fn fact_of(&self, value: ValueId) -> &Fact {
+        &self.facts[value.0 as usize]
+    }
+
+    fn resolve(&self, arg: &Arg) -> Fact {
+        match arg {
+            Arg::None => Fact::None,
+            Arg::Bool(flag) => Fact::Number(Number::Bool(*flag)),
+            Arg::Int(int) => Fact::int(*int),
+            Arg::Float(float) => Fact::Number(Number::Float(*float)),
+            Arg::Str(text) | Arg::Device(text) => Fact::Text(text.clone()),
+            Arg::Value(value) => self.fact_of(*value).clone(),
+            Arg::List(items) => Fact::List(items.iter().map(|item| self.resolve(item)).collect()),
+        }
+    }
+
+    /// The fact of an argument; `Fact::None` when the operator has no such argument.
+    pub fn fact(&self, name: &str) -> Fact {
+        self.node.arg(name).map_or(Fact::None, |arg| self.resolve(arg))
+    }
+
+    /// The facts of all arguments, in order.
+    pub fn facts(&self) -> Vec<(&str, Fact)> {
+        self.node
+            .args
+            .iter()
+            .map(|(name, arg)| (name.as_str(), self.resolve(arg)))
+            .collect()
+    }
+
+    /// A tensor argument; a number counts as a 0-dimensional one.
+    pub fn tensor(&self, name: &str) -> Result<TensorFact, Trouble> {
+        match self.optional_tensor(name)? {
+            Some(tensor) => Ok(tensor),
+            None => Trouble::new(format!("argument `{name}` is not a tensor")),
+        }
+    }
+
+    /// A tensor argument that may be None.
+    pub fn optional_tensor(&self, name: &str) -> Result<Option<TensorFact>, Trouble> {
+        match self.fact(name) {
+            Fact::Tensor(tensor) => Ok(Some(tensor)),
+            Fact::Number(number) => Ok(Some(TensorFact {
+                axes: Axes::fixed(Vec::new()),
+                dtype: number.dtype(),
+            })),
+            Fact::None => Ok(None),
+            Fact::Unknown => Trouble::new(format!("nothing is known of argument `{name}`")),
+            _ => Trouble::new(format!("argument `{name}` is not a tensor")),
+        }
+    }
+
+    /// A list of tensors.
+    pub fn tensors(&self, name: &str) -> Result<Vec<TensorFact>, Trouble> {
+        let Fact::List(items) = self.fact(name) else {
+            return Trouble::new(format!("argument `{name}` is not a list of tensors"));
+        };
+        let mut tensors = Vec::with_capacity(items.len());
+        for item in items {
+            match item {
+                Fact::Tensor(tensor) => tensors.push(tensor),
+                Fact::Number(number) => {
+                    tensors.push(TensorFact {
+                        axes: Axes::fixed(Vec::new()),
+                        dtype: number.dtype(),
+                    });
+                }
+                _ => return Trouble::new(format!("argument `{name}` holds something that is not a tensor")),
+            }
+        }
+        Ok(tensors)
+    }
+
+    /// A whole number that is known.
+    pub fn int(&self, name: &str) -> Result<i64, Trouble> {
+        match self.fact(name) {
+            Fact::Number(number) => Ok(number.as_i64()),
+            _ => Trouble::new(format!("argument `{name}` is not a known number")),
+        }
+    }
+
+    /// A whole number, or a default where the argument is None.
+    pub fn int_or(&self, name: &str, default: i64) -> Result<i64, Trouble> {
+        match self.fact(name) {
+            Fact::None => Ok(default),
+            _ => self.int(name),
+        }
+    }
+
+    pub fn flag(&self, name: &str) -> bool {
+        matches!(self.fact(name), Fact::Number(number) if number.as_f64() != 0.0)
+    }
+
+    /// A list of known whole numbers; None where the argument is None.
+    pub fn optional_ints(&self, name: &str) -> Result<Option<Vec<i64>>, Trouble> {
+        match self.fact(name) {
+            Fact::None => Ok(None),
+            Fact::Number(number) => Ok(Some(vec![number.as_i64()])),
+            Fact::List(items) => items
+                .iter()
+                .map(|item| match item {
+                    Fact::Number(number) => Ok(number.as_i64()),
+                    _ => Trouble::new(format!("argument `{name}` holds something that is not a known number")),
+                })
+                .collect::<Result<Vec<_>, _>>()
+                .map(Some),
+            _ => Trouble::new(format!("argument `{name}` is not a list of known numbers")),
+        }
+    }
+
+    /// A list of known whole numbers.
+    pub fn ints(&self, name: &str) -> Result<Vec<i64>, Trouble> {
+        match self.optional_ints(name)? {
+            Some(ints) => Ok(ints),
+            None => Trouble::new(format!("argument `{name}` is missing")),
+        }
+    }
+
+    /// A list with one number for each of `n` axes, where one number stands for all.
+    pub fn ints_for(&self, name: &str, n: usize) -> Result<Vec<i64>, Trouble> {
+        let ints = self.ints(name)?;
+        match ints.len() {
+            1 => Ok(vec![ints[0]; n]),
+            len if len == n => Ok(ints),
+            len => Trouble::new(format!("argument `{name}` has {len} numbers for {n} axes")),
+        }
+    }
+
+    /// An axis argument, counted from the front.
+    pub fn axis(&self, name: &str, rank: usize) -> Result<usize, Trouble> {
+        wrap_axis(self.int(name)?, rank)
+    }
+
+    /// Several axes; None or an empty list means all.
+    pub fn axes(&self, name: &str, rank: usize) -> Result<Vec<usize>, Trouble> {
+        match self.optional_ints(name)? {
+            None => Ok((0..rank).collect()),
+            Some(axes) if axes.is_empty() => Ok((0..rank).collect()),
+            Some(axes) => axes.into_iter().map(|axis| wrap_axis(axis, rank)).collect(),
+        }
+    }
+
+    /// A tensor whose elements are known because nothing that the model is given reaches it: constants, buffers and
+    /// what is computed from them.
+    pub fn known(&self, value: ValueId) -> Result<Tensor, Trouble> {
+        let graph = self.graph;
+        match graph.value(value).def {
+            crate::graph::Def::Param(param) => return Ok(graph.param(param).tensor.clone()),
+            crate::graph::Def::Constant(index) => return Ok(graph.constants[index as usize].clone()),
+            crate::graph::Def::Input(_) => return Trouble::new("depends on the model's input"),
+            crate::graph::Def::Node { .. } => {}
+        }
+        let leaves = graph.leaves(&[value]);
+        if leaves
+            .iter()
+            .any(|&leaf| matches!(graph.value(leaf).def, crate::graph::Def::Input(_)))
+        {
+            return Trouble::new("depends on the model's input");
+        }
+        let mut found = self
+            .evaluator
+            .evaluate(graph, &[], &[value])
+            .map_err(|fault| Trouble(fault.to_string()))?;
+        match found.len() {
+            1 => Ok(found.remove(0)),
+            n => Trouble::new(format!("gives {n} tensors where one was expected")),
+        }
+    }
+
+    /// What two axes that meet element by element make of each other's labels: united where both may shrink, frozen where
+    /// only one may.
+    pub fn join(&mut self, a: Option<&Row>, b: Option<&Row>, what: &'static str) -> Option<Row> {
+        let why = self.why(what);
+        match (a, b) {
+            (Some(a), Some(b)) => {
+                self.labels.unite_rows(a, b, why);
+                Some(a.clone())
+            }
+            (Some(row), None) | (None, Some(row)) => {
+                self.labels.freeze(
+                    row,
+                    Reason {
+                        what: "meets a tensor that cannot shrink there",
+                        ..why
+                    },
+                );
+                None
+            }
+            (None, None) => None,
+        }
+    }
+
+    /// Freezes the given axes of a tensor.
+    pub fn freeze_axes(&mut self, axes: &Axes, which: impl IntoIterator<Item = usize>, what: &'static str) {
+        let why = self.why(what);
+        for axis in which {
+            axes.freeze_axis(axis, self.labels, why);
+        }
+    }
+
+    /// Ties the blocks of a row position by position and returns one block's labels.
+    pub fn tie_blocks(&mut self, row: &[Label], blocks: usize, what: &'static str) -> Vec<Label> {
+        let why = self.why(what);
+        let extent = row.len() / blocks.max(1);
+        for at in extent..row.len() {
+            self.labels.unite(row[at % extent], row[at], why);
+        }
+        row[..extent].to_vec()
+    }
+
+    /// A row without labels that may go, for an axis whose neighbours may.
+    pub fn frozen_row(extent: usize) -> Row {
+        vec![FROZEN; extent].into()
+    }
+
+    /// Sets the outputs.
+    pub fn give(&mut self, outputs: impl IntoIterator<Item = Fact>) {
+        self.outputs = outputs.into_iter().collect();
+    }
+
+    /// Sets the only output to a tensor.
+    pub fn give_tensor(&mut self, axes: Axes, dtype: DType) {
+        self.outputs = vec![Fact::tensor(axes, dtype)];
+    }
+
+    /// What the rule gave.
+    pub fn outputs(&self) -> &[Fact] {
+        &self.outputs
+    }
+
+    /// Ends the site.
+    pub fn into_outputs(self) -> Vec<Fact> {
+        self.outputs
+    }
+
+    /// Elements of the first output.
+    pub fn out_elements(&self) -> u64 {
+        match self.outputs.first() {
+            Some(Fact::Tensor(tensor)) => tensor.axes.shape.iter().map(|&n| n as u64).product(),
+            _ => 0,
+        }
+    }
+}
+
+/// Counts an axis from the front.
+pub(super) fn wrap_axis(axis: i64, rank: usize) -> Result<usize, Trouble> {
+    let rank = rank.max(1) as i64;
+    let wrapped = if axis < 0 { axis + rank } else { axis };
+    if (0..rank).contains(&wrapped) {
+        return Ok(wrapped as usize);
+    }
+    Trouble::new(format!("axis {axis} does not exist in {rank} axes"))
+}

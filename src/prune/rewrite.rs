@@ -1,0 +1,342 @@
+//! Sizes written in arguments, brought in line with what is left.
+//!
+//! Shapes follow the surviving labels. Numbers that the model computes from sizes (a scale of 1/√d) keep their original
+//! value: they are part of what was trained.
+
+use super::{PruneError, Removal};
+use crate::graph::{Arg, Graph, Node, ValueId};
+use crate::labels::Axes;
+use crate::ops::{self, Fact, Sizes};
+use crate::topology::{Walked, place};
+use std::collections::BTreeMap;
+
+pub(super) fn sizes(walked: &Walked, removal: &Removal, graph: &mut Graph) -> Result<(), PruneError> {
+    freeze_numbers(walked, removal, graph);
+    for index in 0..graph.nodes.len() {
+        let Some(op) = ops::find(&graph.nodes[index].op) else {
+            continue;
+        };
+        let rewriter = Rewriter {
+            walked,
+            removal,
+            node: &walked.graph.nodes[index],
+        };
+        for &sizes in op.sizes {
+            if let Err(message) = rewriter.apply(sizes, &mut graph.nodes[index]) {
+                let id = crate::graph::NodeId(index as u32);
+                return Err(PruneError::Unfit {
+                    place: place(walked.graph, id),
+                    message,
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Replaces every size read off an axis that shrinks by its original number.
+fn freeze_numbers(walked: &Walked, removal: &Removal, graph: &mut Graph) {
+    let mut literal: BTreeMap<ValueId, Arg> = BTreeMap::new();
+    for node in walked.graph.nodes.iter().filter(|node| node.op == "aten::size") {
+        let (Some(input), [out]) = (node.args.first().and_then(|(_, arg)| arg.as_value()), &node.outputs[..]) else {
+            continue;
+        };
+        let Fact::Tensor(tensor) = walked.fact(input) else {
+            continue;
+        };
+        let shrinks = |axis: usize| {
+            tensor
+                .axes
+                .row(axis)
+                .is_some_and(|row| removal.kept(walked, row).len() < row.len())
+        };
+        if let Some(dim) = node.arg("dim").and_then(Arg::as_int) {
+            let axis = if dim < 0 { dim + tensor.axes.rank() as i64 } else { dim } as usize;
+            if shrinks(axis) {
+                literal.insert(*out, Arg::Int(tensor.axes.shape[axis] as i64));
+            }
+        }
+    }
+    for node in &mut graph.nodes {
+        for (_, arg) in &mut node.args {
+            substitute(arg, &literal);
+        }
+    }
+}
+
+fn substitute(arg: &mut Arg, literal: &BTreeMap<ValueId, Arg>) {
+    match arg {
+        Arg::Value(value) => {
+            if let Some(known) = literal.get(value) {
+                *arg = known.clone();
+            }
+        }
+        Arg::List(items) => items.iter_mut().for_each(|item| substitute(item, literal)),
+        _ => {}
+    }
+}
+
+struct Rewriter<'a> {
+    walked: &'a Walked<'a>,
+    removal: &'a Removal,
+    node: &'a Node,
+}
+
+impl Rewriter<'_> {
+    fn kept(&self, axes: &Axes, axis: usize) -> Vec<usize> {
+        match axes.row(axis) {
+            Some(row) => self.removal.kept(self.walked, row),
+            None => (0..axes.shape[axis]).collect(),
+        }
+    }
+
+    fn shrinks(&self, axes: &Axes, axis: usize) -> bool {
+        self.kept(axes, axis).len() < axes.shape[axis]
+    }
+
+    fn input(&self) -> Option<&Axes> {
+        let value = self.node.args.first()?.1.as_value()?;
+        self.walked.fact(value).as_tensor().map(|tensor| &tensor.axes)
+    }
+
+    fn output(&self) -> Option<&Axes> {
+        self.walked
+            .fact(*self.node.outputs.first()?)
+            .as_tensor()
+            .map(|tensor| &tensor.axes)
+    }
+
+    fn axis(&self, name: &str, rank: usize) -> Result<usize, String> {
+        let axis = match self.node.arg(name) {
+            Some(Arg::Int(axis)) => *axis,
+            Some(Arg::Value(value)) => match self.walked.fact(*value) {
+                Fact::Number(number) => number.as_i64(),
+                _ => return Err("its axis is not known".into()),
+            },
+            _ => return Err("its axis is not known".into()),
+        };
+        let axis = if axis < 0 { axis + rank as i64 } else { axis };
+        usize::try_from(axis)
+            .ok()
+            .filter(|&axis| axis < rank)
+            .ok_or_else(|| "its axis is not known".into())
+    }
+
+    /// A whole-number argument as the walk knew it.
+    fn number(&self, name: &str) -> Option<i64> {
+        match self.node.arg(name)? {
+            Arg::Int(int) => Some(*int),
+            Arg::Value(value) => match self.walked.fact(*value) {
+                Fact::Number(number) => Some(number.as_i64()),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    fn apply(&self, sizes: Sizes, node: &mut Node) -> Result<(), String> {
+        match sizes {
+            Sizes::Output(name) => {
+                let Some(output) = self.output() else { return Ok(()) };
+                let first = match set(node, name) {
+                    Some(Arg::List(items)) => output.rank().saturating_sub(items.len()),
+                    _ => return Ok(()),
+                };
+                for axis in first..output.rank() {
+                    if self.shrinks(output, axis) {
+                        set_item(node, name, axis - first, self.kept(output, axis).len());
+                    }
+                }
+            }
+            Sizes::Trailing(name) => {
+                let Some(input) = self.input() else { return Ok(()) };
+                let Some(Arg::List(items)) = node.arg(name) else {
+                    return Ok(());
+                };
+                let count = items.len();
+                for at in 0..count {
+                    let axis = input.rank() - count + at;
+                    if self.shrinks(input, axis) {
+                        set_item(node, name, at, self.kept(input, axis).len());
+                    }
+                }
+            }
+            Sizes::Parts { sizes, axis } => {
+                let (Some(input), Some(parts)) = (self.input(), self.parts()) else {
+                    return Ok(());
+                };
+                let axis = self.axis(axis, input.rank())?;
+                for (at, part) in parts.iter().enumerate() {
+                    if self.shrinks(part, axis) {
+                        set_item(node, sizes, at, self.kept(part, axis).len());
+                    }
+                }
+            }
+            Sizes::Part { size, axis } => {
+                let (Some(input), Some(parts)) = (self.input(), self.parts()) else {
+                    return Ok(());
+                };
+                let axis = self.axis(axis, input.rank())?;
+                let Some(first) = parts.first().filter(|part| self.shrinks(part, axis)) else {
+                    return Ok(());
+                };
+                let extent = self.kept(first, axis).len() as i64;
+                if let Some(slot) = set(node, size) {
+                    *slot = Arg::Int(extent);
+                }
+            }
+            Sizes::Bounds { start, end, axis } => {
+                let Some(input) = self.input() else { return Ok(()) };
+                let axis = self.axis(axis, input.rank())?;
+                if !self.shrinks(input, axis) {
+                    return Ok(());
+                }
+                let step = self.number("step").unwrap_or(1);
+                if step != 1 {
+                    return Err("takes every n-th channel of an axis that shrinks".into());
+                }
+                let kept = self.kept(input, axis);
+                let extent = input.shape[axis] as i64;
+                for name in [start, end] {
+                    let Some(at) = self.number(name) else { continue };
+                    if at >= extent {
+                        continue;
+                    }
+                    let at = if at < 0 { (at + extent).max(0) } else { at } as usize;
+                    let moved = kept.iter().filter(|&&position| position < at).count();
+                    if let Some(slot) = set(node, name) {
+                        *slot = Arg::Int(moved as i64);
+                    }
+                }
+            }
+            Sizes::Start { start, length, axis } => {
+                let (Some(input), Some(output)) = (self.input(), self.output()) else {
+                    return Ok(());
+                };
+                let axis = self.axis(axis, input.rank())?;
+                if !self.shrinks(input, axis) {
+                    return Ok(());
+                }
+                let first = self.number(start).unwrap_or(0).max(0) as usize;
+                let moved = self
+                    .kept(input, axis)
+                    .iter()
+                    .filter(|&&position| position < first)
+                    .count();
+                let extent = self.kept(output, axis).len();
+                if let Some(slot) = set(node, start) {
+                    *slot = Arg::Int(moved as i64);
+                }
+                if let Some(slot) = set(node, length) {
+                    *slot = Arg::Int(extent as i64);
+                }
+            }
+            Sizes::Blocks(name) => {
+                let Some(input) = self.input() else { return Ok(()) };
+                if input.rank() < 2 || !self.shrinks(input, 1) {
+                    return Ok(());
+                }
+                let blocks = self.number(name).unwrap_or(1).max(1) as usize;
+                let each = input.shape[1] / blocks;
+                if blocks > 1
+                    && let Some(slot) = set(node, name)
+                {
+                    *slot = Arg::Int((self.kept(input, 1).len() / each) as i64);
+                }
+            }
+            Sizes::ConvGroups(name) => self.conv_groups(name, node),
+            Sizes::Unflatten { sizes, axis } => {
+                let (Some(input), Some(output)) = (self.input(), self.output()) else {
+                    return Ok(());
+                };
+                let first = self.axis(axis, input.rank())?;
+                let Some(Arg::List(items)) = node.arg(sizes) else {
+                    return Ok(());
+                };
+                for at in 0..items.len() {
+                    if self.shrinks(output, first + at) {
+                        set_item(node, sizes, at, self.kept(output, first + at).len());
+                    }
+                }
+            }
+            Sizes::Padding(name) => {
+                let Some(output) = self.output() else { return Ok(()) };
+                let Some(amounts) = node.arg(name).and_then(Arg::as_ints) else {
+                    return Ok(());
+                };
+                for (pair, axis) in (0..amounts.len() / 2).zip((0..output.rank()).rev()) {
+                    if !self.shrinks(output, axis) {
+                        continue;
+                    }
+                    let kept = self.kept(output, axis);
+                    let before = amounts[2 * pair].max(0) as usize;
+                    let after = output.shape[axis] - amounts[2 * pair + 1].max(0) as usize;
+                    set_item(node, name, 2 * pair, kept.iter().filter(|&&at| at < before).count());
+                    set_item(node, name, 2 * pair + 1, kept.iter().filter(|&&at| at >= after).count());
+                }
+            }
+            Sizes::Scale(name) => {
+                let Some(query) = self.input() else { return Ok(()) };
+                let Some(last) = query.rank().checked_sub(1) else {
+                    return Ok(());
+                };
+                if self.shrinks(query, last) && node.arg(name) == Some(&Arg::None) {
+                    let scale = (query.shape[last] as f64).sqrt().recip();
+                    if let Some(slot) = set(node, name) {
+                        *slot = Arg::Float(scale);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The tensors that a splitting operator gives.
+    fn parts(&self) -> Option<Vec<&Axes>> {
+        match self.walked.fact(*self.node.outputs.first()?) {
+            Fact::List(items) => items
+                .iter()
+                .map(|item| item.as_tensor().map(|tensor| &tensor.axes))
+                .collect(),
+            _ => None,
+        }
+    }
+
+    /// A depthwise convolution has as many groups as channels are left.
+    fn conv_groups(&self, name: &str, node: &mut Node) {
+        let weight = self
+            .node
+            .value("weight")
+            .and_then(|value| self.walked.fact(value).as_tensor());
+        let (Some(input), Some(weight), Some(groups)) = (self.input(), weight, self.number(name)) else {
+            return;
+        };
+        let spatial = weight.axes.rank() - 2;
+        let Some(channel) = input.rank().checked_sub(spatial + 1) else {
+            return;
+        };
+        if groups > 1 && input.shape[channel] == groups as usize && self.shrinks(input, channel) {
+            let left = self.kept(input, channel).len();
+            if let Some(slot) = set(node, name) {
+                *slot = Arg::Int(left as i64);
+            }
+        }
+    }
+}
+
+fn set<'n>(node: &'n mut Node, name: &str) -> Option<&'n mut Arg> {
+    node.args
+        .iter_mut()
+        .find(|(known, _)| known == name)
+        .map(|(_, arg)| arg)
+}
+
+/// Writes one number of a list; a -1 stays, for it follows by itself.
+fn set_item(node: &mut Node, name: &str, at: usize, extent: usize) {
+    if let Some(Arg::List(items)) = set(node, name)
+        && let Some(item) = items.get_mut(at)
+        && *item != Arg::Int(-1)
+    {
+        *item = Arg::Int(extent as i64);
+    }
+}

@@ -1,0 +1,219 @@
+//! The exact coupling: which units may go, and what each takes from every parameter.
+
+use super::balance;
+use super::explain::why_frozen;
+use super::layers::{Layer, layers};
+use super::walk::Walked;
+use crate::graph::{Issue, ParamId};
+use crate::labels::{FROZEN, Label, Position, Split};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The published form, `coupling.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Coupling {
+    pub groups: Vec<Group>,
+    pub frozen: Vec<Frozen>,
+    pub issues: Vec<Issue>,
+}
+
+/// What may lose channels one unit at a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Group {
+    /// Number of units; at least one must stay.
+    pub units: usize,
+    /// Layers that lose output channels, in graph order.
+    pub outputs: Vec<String>,
+    /// Layers that lose input channels, in graph order.
+    pub inputs: Vec<String>,
+    pub params: Vec<ParamUnits>,
+    /// Blocks of units that must lose equally many.
+    pub balance: Vec<Vec<usize>>,
+    /// Where the units lie in attention heads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heads: Option<Heads>,
+}
+
+/// Units that are attention heads, or positions within every head.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Heads {
+    /// `whole`: a unit is a head; `within`: a unit is one position in every head.
+    pub cut: &'static str,
+    /// Number of heads.
+    pub count: usize,
+    /// Features of each head.
+    pub size: usize,
+    /// The operator that splits the channels into heads.
+    pub node: String,
+    pub scope: String,
+}
+
+/// What each unit takes from one axis of a parameter or buffer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ParamUnits {
+    pub name: String,
+    pub axis: usize,
+    /// Unit u takes the positions `indices[u]`.
+    pub indices: Vec<Vec<usize>>,
+}
+
+/// A layer some of whose output channels may not go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Frozen {
+    pub layer: String,
+    pub reason: String,
+}
+
+/// Reads the coupling off the labels.
+pub fn coupling(walked: &mut Walked) -> Coupling {
+    let layers = layers(walked.graph);
+    balance::settle(walked);
+    let mut units: BTreeMap<Label, Vec<Position>> = BTreeMap::new();
+    for (position, label) in walked.labels.positions() {
+        let root = walked.labels.find(label);
+        if root != FROZEN {
+            units.entry(root).or_default().push(position);
+        }
+    }
+    // Units that take equally many positions from the same axes of the same parameters form a group.
+    type Signature = Vec<(ParamId, usize, usize)>;
+    let mut alike: BTreeMap<Signature, Vec<(Label, Vec<Position>)>> = BTreeMap::new();
+    for (root, positions) in units {
+        let mut signature: Signature = Vec::new();
+        for position in &positions {
+            match signature.last_mut() {
+                Some((param, axis, count)) if (*param, *axis) == (position.param, position.axis) => *count += 1,
+                _ => signature.push((position.param, position.axis, 1)),
+            }
+        }
+        alike.entry(signature).or_default().push((root, positions));
+    }
+    let order = graph_order(&layers);
+    let mut groups: Vec<(usize, Group)> = Vec::new();
+    for (signature, mut units) in alike {
+        units.sort_by_key(|(_, positions)| positions[0]);
+        let whole = signature.iter().any(|&(param, axis, count)| {
+            walked
+                .graph
+                .param(param)
+                .tensor
+                .shape()
+                .get(axis)
+                .is_some_and(|&extent| extent == count)
+        });
+        if whole {
+            continue;
+        }
+        groups.push(group(walked, &layers, &signature, &units, &order));
+    }
+    groups.sort_by(|(a, left), (b, right)| (a, &left.outputs, &left.inputs).cmp(&(b, &right.outputs, &right.inputs)));
+    Coupling {
+        groups: groups.into_iter().map(|(_, group)| group).collect(),
+        frozen: frozen(walked, &layers),
+        issues: walked.issues.clone(),
+    }
+}
+
+/// When the graph first applies each weight.
+fn graph_order(layers: &[Layer]) -> BTreeMap<ParamId, usize> {
+    layers
+        .iter()
+        .enumerate()
+        .map(|(at, layer)| (layer.weight, at))
+        .collect()
+}
+
+fn group(
+    walked: &Walked,
+    layers: &[Layer],
+    signature: &[(ParamId, usize, usize)],
+    units: &[(Label, Vec<Position>)],
+    order: &BTreeMap<ParamId, usize>,
+) -> (usize, Group) {
+    let graph = walked.graph;
+    let touched: BTreeSet<(ParamId, usize)> = signature.iter().map(|&(param, axis, _)| (param, axis)).collect();
+    let outputs = layers
+        .iter()
+        .filter(|layer| touched.contains(&(layer.weight, layer.output_axis())));
+    let inputs = layers.iter().filter(|layer| {
+        let by_axis = layer
+            .input_axis()
+            .is_some_and(|axis| touched.contains(&(layer.weight, axis)));
+        by_axis || (layer.depthwise(graph) && touched.contains(&(layer.weight, 0)))
+    });
+    let params = signature
+        .iter()
+        .map(|&(param, axis, _)| ParamUnits {
+            name: graph.param(param).name().to_owned(),
+            axis,
+            indices: units
+                .iter()
+                .map(|(_, positions)| {
+                    let own = positions
+                        .iter()
+                        .filter(|position| (position.param, position.axis) == (param, axis));
+                    own.map(|position| position.index).collect()
+                })
+                .collect(),
+        })
+        .collect();
+    let first = signature
+        .iter()
+        .filter_map(|(param, _, _)| order.get(param))
+        .min()
+        .copied()
+        .unwrap_or(usize::MAX);
+    let roots: Vec<Label> = units.iter().map(|&(root, _)| root).collect();
+    let found = Group {
+        units: units.len(),
+        outputs: outputs.map(|layer| layer.name.clone()).collect(),
+        inputs: inputs.map(|layer| layer.name.clone()).collect(),
+        params,
+        balance: balance::blocks(walked, &roots),
+        heads: heads(walked, &roots),
+    };
+    (first, found)
+}
+
+/// The split into heads of which these units are the parts that kept their labels.
+fn heads(walked: &Walked, roots: &[Label]) -> Option<Heads> {
+    let parts = walked.labels.parts().iter().find(|parts| {
+        walked.head_splits.contains(&parts.node)
+            && parts
+                .row
+                .iter()
+                .any(|&label| roots.contains(&walked.labels.find(label)))
+    })?;
+    let node = walked.graph.node(parts.node);
+    let [.., count, size] = parts.extents[..] else {
+        return None;
+    };
+    Some(Heads {
+        cut: if walked.heads == Split::Whole {
+            "whole"
+        } else {
+            "within"
+        },
+        count,
+        size,
+        node: node
+            .outputs
+            .first()
+            .map_or_else(String::new, |&out| walked.graph.value(out).name.clone()),
+        scope: node.scope.clone(),
+    })
+}
+
+fn frozen(walked: &Walked, layers: &[Layer]) -> Vec<Frozen> {
+    let mut found = Vec::new();
+    for layer in layers {
+        let Some(reason) = why_frozen(walked, layer) else {
+            continue;
+        };
+        found.push(Frozen {
+            layer: layer.name.clone(),
+            reason,
+        });
+    }
+    found
+}

@@ -1,0 +1,80 @@
+//! Reasons in words: why a layer is frozen, and what couples two layers.
+
+use super::layers::Layer;
+use super::walk::Walked;
+use crate::graph::{Graph, NodeId};
+use crate::labels::{FROZEN, Label, Position, Reason};
+
+/// One operator on the path that couples two positions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    pub from: Option<Position>,
+    pub to: Option<Position>,
+    pub reason: Reason,
+}
+
+/// A node as people find it: its operator, its module and its name in the graph.
+pub fn place(graph: &Graph, node: NodeId) -> String {
+    let found = graph.node(node);
+    let name = found.outputs.first().map_or("", |&out| graph.value(out).name.as_str());
+    if found.scope.is_empty() {
+        format!("{} `{name}`", found.op)
+    } else {
+        format!("{} `{name}` in {}", found.op, found.scope)
+    }
+}
+
+fn sentence(graph: &Graph, reason: Reason) -> String {
+    match reason.node {
+        Some(node) => format!("{} {}", place(graph, node), reason.what),
+        None => reason.what.to_owned(),
+    }
+}
+
+fn output_labels(walked: &Walked, layer: &Layer) -> Vec<Label> {
+    walked.labels.row(layer.weight, layer.output_axis()).unwrap_or_default()
+}
+
+/// Why output channels of a layer may not go; none when all may.
+pub fn why_frozen(walked: &Walked, layer: &Layer) -> Option<String> {
+    let row = output_labels(walked, layer);
+    if row.is_empty() {
+        return Some("it has one output channel only".into());
+    }
+    let frozen: Vec<usize> = (0..row.len())
+        .filter(|&at| walked.labels.find(row[at]) == FROZEN)
+        .collect();
+    let &first = frozen.first()?;
+    let path = walked.labels.explain(row[first], FROZEN)?;
+    let last = sentence(walked.graph, path.last()?.reason);
+    Some(if frozen.len() == row.len() {
+        last
+    } else {
+        format!("{} of its {} output channels: {last}", frozen.len(), row.len())
+    })
+}
+
+/// The shortest path of operators from an output channel of one layer to one of another; none when no unit holds both.
+pub fn why_coupled(walked: &Walked, from: &Layer, to: &Layer) -> Option<Vec<Step>> {
+    let (a, b) = (output_labels(walked, from), output_labels(walked, to));
+    let shared = a.iter().find_map(|&left| {
+        let root = walked.labels.find(left);
+        let right = b
+            .iter()
+            .find(|&&right| root != FROZEN && walked.labels.find(right) == root)?;
+        Some((left, *right))
+    });
+    let (left, right) = shared?;
+    let mut at = left;
+    let steps = walked.labels.explain(left, right)?.into_iter().map(|union| {
+        let next = if union.a == at { union.b } else { union.a };
+        let step = Step {
+            from: walked.labels.position(at),
+            to: walked.labels.position(next),
+            reason: union.reason,
+        };
+        at = next;
+        step
+    });
+    Some(steps.collect())
+}

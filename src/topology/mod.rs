@@ -1,0 +1,21 @@
+//! What must go together: coupled groups, dependency sets and costs, all read off one walk over the labels.
+//!
+//! Owns the walk, the layers of a graph, the coupling in its published form, the dependency sets (exact, and as NNI
+//! gives them) and the multiply-accumulates of each layer. Deliberately changes no graph and writes no file.
+
+mod balance;
+mod coupling;
+mod explain;
+mod flops;
+mod layers;
+mod nni;
+mod sets;
+mod walk;
+
+pub use coupling::{Coupling, Frozen, Group, Heads, ParamUnits, coupling};
+pub use explain::{Step, place, why_coupled, why_frozen};
+pub use flops::{Cost, Flops, flops};
+pub use layers::{Layer, LayerKind, layers};
+pub use nni::{NniSets, nni_sets};
+pub use sets::{channel_sets, conv_group_multiples, input_channel_sets};
+pub use walk::{Options, Walked, walk};

@@ -1,0 +1,327 @@
+//! Dependency sets as NNI 2.10.1 gives them, to the letter: `compat: nni`.
+//!
+//! NNI sees a model as blocks: each leaf module is one block, named by its class, and every other operator is a block of
+//! its own. It walks over blocks and asks only whether axis 1 keeps its size. The rules here follow its
+//! `shape_dependency.py` and `graph_utils.py`; what they miss or get wrong is kept.
+
+use super::walk::Walked;
+use crate::graph::{Graph, NodeId, ValueId};
+use crate::ops::Fact;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What NNI says of a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NniSets {
+    /// Layers that lose the same output channels, each layer in one set, sets and members in graph order.
+    pub channel: Vec<Vec<String>>,
+    /// The same for input channels; layers that no other meets are left out of no set.
+    pub input_channel: Vec<Vec<String>>,
+    /// For each convolution and group norm, the number that its filters must stay a multiple of, and the smallest such
+    /// number that divides the others (1 where none does).
+    pub group: Vec<(String, usize, usize)>,
+    /// Convolutions (`Conv2d`, `ConvTranspose2d`) among the layers.
+    pub convolutions: BTreeSet<String>,
+}
+
+const TARGETS: [&str; 3] = ["Conv2d", "Linear", "ConvTranspose2d"];
+const TYING: [&str; 11] = [
+    "add",
+    "sub",
+    "subtract",
+    "mul",
+    "div",
+    "multiply",
+    "divide",
+    "addcmul",
+    "addcdiv",
+    "logical_and",
+    "logical_or",
+];
+const RESHAPING: [&str; 7] = [
+    "cat",
+    "view",
+    "reshape",
+    "flatten",
+    "mean",
+    "expand_as",
+    "pixel_shuffle",
+];
+
+/// A leaf module's nodes, or one operator outside leaf modules.
+struct Block {
+    /// Module name; empty for an operator.
+    name: String,
+    /// Module class, or the operator without its namespace.
+    kind: String,
+    nodes: Vec<NodeId>,
+    inputs: Vec<ValueId>,
+    before: Vec<usize>,
+    after: Vec<usize>,
+}
+
+/// Applies NNI's rules to a walked graph.
+pub fn nni_sets(walked: &Walked) -> NniSets {
+    let blocks = blocks(walked.graph);
+    let layers: Vec<&str> = {
+        let mut seen = BTreeSet::new();
+        let targets = blocks.iter().filter(|block| TARGETS.contains(&block.kind.as_str()));
+        targets
+            .map(|block| block.name.as_str())
+            .filter(|&name| seen.insert(name))
+            .collect()
+    };
+    let convolutions = blocks
+        .iter()
+        .filter(|block| block.kind.starts_with("Conv") && block.kind.ends_with("2d"));
+    NniSets {
+        channel: channel(walked, &blocks, &layers),
+        input_channel: input_channel(walked, &blocks, &layers),
+        group: group(walked, &blocks),
+        convolutions: convolutions.map(|block| block.name.clone()).collect(),
+    }
+}
+
+fn blocks(graph: &Graph) -> Vec<Block> {
+    let classes: BTreeMap<&str, &str> = graph
+        .modules
+        .iter()
+        .map(|module| (module.path.as_str(), module.class.as_str()))
+        .collect();
+    let parents: BTreeSet<&str> = graph
+        .modules
+        .iter()
+        .filter_map(|module| module.path.rsplit_once('.').map(|(parent, _)| parent))
+        .collect();
+    let leaf = |scope: &str| !scope.is_empty() && classes.contains_key(scope) && !parents.contains(scope);
+    let maker: BTreeMap<ValueId, NodeId> = graph
+        .nodes()
+        .flat_map(|(id, node)| node.outputs.iter().map(move |&out| (out, id)))
+        .collect();
+
+    // Nodes of one leaf module that touch each other form one block.
+    let mut block_of: BTreeMap<NodeId, usize> = BTreeMap::new();
+    let mut blocks: Vec<Block> = Vec::new();
+    let mut open = |name: &str, kind: &str| {
+        blocks.push(Block {
+            name: name.to_owned(),
+            kind: kind.to_owned(),
+            nodes: Vec::new(),
+            inputs: Vec::new(),
+            before: Vec::new(),
+            after: Vec::new(),
+        });
+        blocks.len() - 1
+    };
+    for (id, node) in graph.nodes() {
+        if leaf(&node.scope) {
+            let neighbour = node
+                .reads()
+                .into_iter()
+                .filter_map(|value| maker.get(&value))
+                .find_map(|maker| {
+                    let block = block_of.get(maker)?;
+                    (graph.node(*maker).scope == node.scope).then_some(*block)
+                });
+            let block = neighbour.unwrap_or_else(|| open(&node.scope, classes[node.scope.as_str()]));
+            block_of.insert(id, block);
+        } else if node.op.starts_with("aten::") || node.op.ends_with("Unpack") {
+            block_of.insert(id, open("", node.short()));
+        }
+    }
+    for (&id, &block) in &block_of {
+        blocks[block].nodes.push(id);
+    }
+    // What a block reads, seen through operators that are no block (numbers turned to tensors and the like).
+    for at in 0..blocks.len() {
+        let mut waiting: Vec<ValueId> = blocks[at].nodes.iter().flat_map(|&id| graph.node(id).reads()).collect();
+        let mut seen = BTreeSet::new();
+        while let Some(value) = waiting.pop() {
+            if !seen.insert(value) {
+                continue;
+            }
+            match maker.get(&value).map(|&id| (id, block_of.get(&id))) {
+                Some((_, Some(&other))) if other == at => {}
+                Some((id, None)) => waiting.extend(graph.node(id).reads()),
+                Some((_, Some(&other))) => {
+                    blocks[at].inputs.push(value);
+                    blocks[at].before.push(other);
+                }
+                None if graph.param_of(value).is_none() => blocks[at].inputs.push(value),
+                None => {}
+            }
+        }
+        blocks[at].before.sort_unstable();
+        blocks[at].before.dedup();
+    }
+    for at in 0..blocks.len() {
+        for before in blocks[at].before.clone() {
+            blocks[before].after.push(at);
+        }
+    }
+    blocks
+}
+
+/// Whether a reshaping block changes the size of axis 1 (or NNI cannot tell that it does not).
+fn breaks(walked: &Walked, block: &Block) -> bool {
+    if !RESHAPING.contains(&block.kind.as_str()) {
+        return false;
+    }
+    // NNI compares the shape of the second tensor of a cat with a number, which is never equal.
+    if block.kind == "cat" {
+        return true;
+    }
+    let node = walked.graph.node(block.nodes[0]);
+    let shape = |value: Option<ValueId>| match value.map(|value| walked.fact(value)) {
+        Some(Fact::Tensor(tensor)) => tensor.axes.shape.clone(),
+        _ => Vec::new(),
+    };
+    let input = node.args.first().and_then(|(_, arg)| arg.as_value());
+    if input.is_some_and(|value| walked.graph.param_of(value).is_some()) {
+        return true;
+    }
+    match (shape(input).get(1), shape(node.outputs.first().copied()).get(1)) {
+        (Some(before), Some(after)) => before != after,
+        _ => true,
+    }
+}
+
+/// The nearest layers from a block on, in one direction; `stop` names what counts as a layer.
+fn nearest(walked: &Walked, blocks: &[Block], from: Vec<usize>, up: bool, reshape: bool, stop: &[&str]) -> Vec<usize> {
+    let mut waiting = from;
+    let mut seen = BTreeSet::new();
+    let mut found = Vec::new();
+    while let Some(at) = waiting.pop() {
+        if !seen.insert(at) {
+            continue;
+        }
+        let block = &blocks[at];
+        if stop.contains(&block.kind.as_str()) {
+            found.push(at);
+        } else if !(reshape && breaks(walked, block)) {
+            waiting.extend(if up { &block.before } else { &block.after });
+        }
+    }
+    found
+}
+
+/// Merges overlapping sets; each layer that none holds is a set of its own.
+fn merge<'a>(found: impl Iterator<Item = Vec<&'a str>>, layers: &[&'a str]) -> Vec<Vec<String>> {
+    let order: BTreeMap<&str, usize> = layers.iter().enumerate().map(|(at, &name)| (name, at)).collect();
+    let mut set_of: Vec<usize> = (0..layers.len()).collect();
+    for members in found {
+        let sets: BTreeSet<usize> = members
+            .iter()
+            .filter_map(|name| order.get(name))
+            .map(|&at| set_of[at])
+            .collect();
+        if let Some(&first) = sets.first() {
+            set_of
+                .iter_mut()
+                .filter(|set| sets.contains(set))
+                .for_each(|set| *set = first);
+        }
+    }
+    let mut sets: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+    for (at, &name) in layers.iter().enumerate() {
+        sets.entry(set_of[at]).or_default().push(name.to_owned());
+    }
+    let mut sets: Vec<Vec<String>> = sets.into_values().collect();
+    sets.sort_by_key(|set| order[set[0].as_str()]);
+    sets
+}
+
+fn names<'a>(blocks: &'a [Block], found: Vec<usize>) -> Vec<&'a str> {
+    found.into_iter().map(|at| blocks[at].name.as_str()).collect()
+}
+
+fn channel(walked: &Walked, blocks: &[Block], layers: &[&str]) -> Vec<Vec<String>> {
+    let tying = blocks
+        .iter()
+        .enumerate()
+        .filter(|(_, block)| block.name.is_empty() && TYING.contains(&block.kind.as_str()));
+    let found = tying.map(|(at, _)| names(blocks, nearest(walked, blocks, vec![at], true, true, &TARGETS)));
+    merge(found, layers)
+}
+
+fn input_channel(walked: &Walked, blocks: &[Block], layers: &[&str]) -> Vec<Vec<String>> {
+    let mut readers: BTreeMap<ValueId, Vec<usize>> = BTreeMap::new();
+    for (at, block) in blocks.iter().enumerate() {
+        for &value in &block.inputs {
+            readers.entry(value).or_default().push(at);
+        }
+    }
+    let found = readers
+        .into_values()
+        .map(|from| names(blocks, nearest(walked, blocks, from, false, true, &TARGETS)));
+    merge(found, layers)
+}
+
+fn group(walked: &Walked, blocks: &[Block]) -> Vec<(String, usize, usize)> {
+    let mut order: Vec<&str> = Vec::new();
+    let mut asked: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for block in blocks {
+        let groups = match block.kind.as_str() {
+            "Conv2d" | "ConvTranspose2d" => conv_groups(walked, block),
+            "GroupNorm" => argument(walked, block, "num_groups"),
+            _ => continue,
+        };
+        let mut note = |name| {
+            let known = asked.entry(name).or_default();
+            if known.is_empty() {
+                order.push(name);
+            }
+            known.push(groups);
+        };
+        note(block.name.as_str());
+        if groups > 1 {
+            let convolutions = ["Conv2d", "ConvTranspose2d"];
+            let parents = nearest(walked, blocks, block.before.clone(), true, false, &convolutions);
+            names(blocks, parents).into_iter().for_each(note);
+        }
+    }
+    let gcd = |a: usize, b: usize| {
+        let (mut x, mut y) = (a, b);
+        while y != 0 {
+            (x, y) = (y, x % y);
+        }
+        x
+    };
+    let multiples = order.into_iter().map(|name| {
+        let numbers = &asked[name];
+        let lcm = numbers
+            .iter()
+            .fold(1, |multiple, &n| multiple / gcd(multiple, n).max(1) * n);
+        let least = numbers.iter().copied().min().unwrap_or(1);
+        let common = numbers.iter().fold(0, |common, &n| gcd(common, n));
+        (name.to_owned(), lcm, if least == common { least } else { 1 })
+    });
+    multiples.collect()
+}
+
+fn argument(walked: &Walked, block: &Block, name: &str) -> usize {
+    let found = block
+        .nodes
+        .iter()
+        .find_map(|&id| walked.graph.node(id).arg(name).and_then(crate::graph::Arg::as_int));
+    found.and_then(|number| usize::try_from(number).ok()).unwrap_or(1)
+}
+
+/// A convolution with as many groups as filters counts as ungrouped.
+fn conv_groups(walked: &Walked, block: &Block) -> usize {
+    let groups = argument(walked, block, "groups");
+    let filters = block.nodes.iter().find_map(|&id| {
+        let node = walked.graph.node(id);
+        let weight = walked
+            .graph
+            .param(walked.graph.param_of(node.value("weight")?)?)
+            .tensor
+            .shape();
+        let transposed = block.kind == "ConvTranspose2d";
+        Some(if transposed {
+            weight.get(1)? * groups
+        } else {
+            *weight.first()?
+        })
+    });
+    if filters == Some(groups) { 1 } else { groups }
+}

@@ -1,0 +1,302 @@
+//! One walk over a graph: every operator's rule in order, with labels, shapes and costs as the result.
+
+use crate::graph::{Arg, Def, Evaluate, Graph, Issue, Node, NodeId, Type, ValueId};
+use crate::labels::{Axes, FROZEN, Label, Labels, Reason, Split};
+use crate::ops::{self, Fact, Number, TensorFact, Trouble};
+use crate::tensor::{DType, Tensor};
+use std::collections::BTreeSet;
+
+/// What a walk is told beside the graph.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Shape of each model input, batch axis included.
+    pub inputs: Vec<(Vec<usize>, DType)>,
+    /// How the axis of an attention's heads keeps its labels.
+    pub heads: Split,
+    /// Leave channels prunable that a norm mixes.
+    pub approximate: bool,
+}
+
+impl Options {
+    /// Float inputs of these shapes, batch axis included.
+    pub fn of_shapes(shapes: impl IntoIterator<Item = Vec<usize>>) -> Options {
+        Options {
+            inputs: shapes.into_iter().map(|shape| (shape, DType::F32)).collect(),
+            heads: Split::Within,
+            approximate: false,
+        }
+    }
+}
+
+/// A graph with what is known of it.
+pub struct Walked<'g> {
+    pub graph: &'g Graph,
+    /// One fact a value.
+    pub facts: Vec<Fact>,
+    pub labels: Labels,
+    /// Multiply-accumulates a node, for the whole batch.
+    pub macs: Vec<u64>,
+    /// Nodes that were not understood, with what the reader found.
+    pub issues: Vec<Issue>,
+    /// How attention heads may be cut.
+    pub heads: Split,
+    /// The nodes that split channels into attention heads.
+    pub head_splits: BTreeSet<NodeId>,
+}
+
+impl Walked<'_> {
+    pub fn fact(&self, value: ValueId) -> &Fact {
+        &self.facts[value.0 as usize]
+    }
+}
+
+/// Walks a graph from inputs of the given shapes. A node without a rule, or whose rule cannot say, freezes what it reads
+/// and is listed as an issue; its outputs' shapes come from running it, where the evaluator can.
+pub fn walk<'g>(graph: &'g Graph, options: &Options, evaluator: &dyn Evaluate) -> Walked<'g> {
+    let mut within = walk_once(graph, options, evaluator, &BTreeSet::new());
+    within.head_splits = head_splits(&within.labels);
+    match options.heads {
+        Split::Within => within,
+        Split::Whole => walk_once(graph, options, evaluator, &within.head_splits),
+    }
+}
+
+/// The nodes that split channels into attention heads: what they kept meets itself in a product of activations.
+fn head_splits(labels: &Labels) -> BTreeSet<NodeId> {
+    let products: BTreeSet<Label> = labels
+        .products()
+        .iter()
+        .map(|&label| labels.find(label))
+        .filter(|&root| root != FROZEN)
+        .collect();
+    let splits = labels
+        .parts()
+        .iter()
+        .filter(|parts| parts.row.iter().any(|&label| products.contains(&labels.find(label))));
+    splits.map(|parts| parts.node).collect()
+}
+
+fn walk_once<'g>(
+    graph: &'g Graph,
+    options: &Options,
+    evaluator: &dyn Evaluate,
+    heads: &BTreeSet<NodeId>,
+) -> Walked<'g> {
+    let mut walked = Walked {
+        graph,
+        facts: vec![Fact::Unknown; graph.values.len()],
+        labels: Labels::default(),
+        macs: vec![0; graph.nodes.len()],
+        issues: graph.issues.clone(),
+        heads: options.heads,
+        head_splits: heads.clone(),
+    };
+    for (&value, (shape, dtype)) in graph.inputs.iter().zip(&options.inputs) {
+        walked.facts[value.0 as usize] = Fact::fixed(shape.clone(), *dtype);
+    }
+    for (id, node) in graph.nodes() {
+        for value in node.reads() {
+            load(&mut walked, value);
+        }
+        let split = if heads.contains(&id) {
+            options.heads
+        } else {
+            Split::Within
+        };
+        step(&mut walked, id, node, split, options, evaluator);
+    }
+    let why = Reason {
+        node: None,
+        what: "the model's outputs keep their size",
+    };
+    for value in graph.output_values() {
+        load(&mut walked, value);
+        freeze(&walked.facts[value.0 as usize].clone(), &mut walked.labels, why);
+    }
+    walked
+}
+
+/// Gives parameters and constants their facts when they are first read.
+fn load(walked: &mut Walked, value: ValueId) {
+    if walked.facts[value.0 as usize] != Fact::Unknown {
+        return;
+    }
+    let fact = match walked.graph.value(value).def {
+        Def::Param(id) => {
+            let param = walked.graph.param(id);
+            let mut axes = Axes::fixed(param.tensor.shape().to_vec());
+            if param.tensor.dtype().is_float() {
+                for axis in 0..axes.rank() {
+                    let extent = axes.shape[axis];
+                    if extent > 1 {
+                        let row = walked.labels.of_param(id, axis, extent);
+                        axes = axes.with_row(axis, Some(row.into()));
+                    }
+                }
+            }
+            Fact::tensor(axes, param.tensor.dtype())
+        }
+        Def::Constant(index) => constant(&walked.graph.constants[index as usize]),
+        _ => return,
+    };
+    walked.facts[value.0 as usize] = fact;
+}
+
+fn constant(tensor: &Tensor) -> Fact {
+    if !tensor.shape().is_empty() {
+        return Fact::fixed(tensor.shape().to_vec(), tensor.dtype());
+    }
+    let value = tensor.to_f64().first().copied().unwrap_or(0.0);
+    Fact::Number(match tensor.dtype() {
+        DType::Bool => Number::Bool(value != 0.0),
+        dtype if dtype.is_float() => Number::Float(value),
+        _ => Number::Int(tensor.to_i64().first().copied().unwrap_or(0)),
+    })
+}
+
+fn step(walked: &mut Walked, id: NodeId, node: &Node, split: Split, options: &Options, evaluator: &dyn Evaluate) {
+    let op = ops::find(&node.op);
+    let mut site = ops::site_for(
+        walked.graph,
+        id,
+        &walked.facts,
+        &mut walked.labels,
+        evaluator,
+        split,
+        options.approximate,
+    );
+    let result = match op {
+        Some(op) => (op.rule)(&mut site),
+        None => Err(Trouble("has no label rule".into())),
+    };
+    let outputs = match result {
+        Ok(()) => {
+            walked.macs[id.0 as usize] = op.and_then(|op| op.macs).map_or(0, |macs| macs(&site));
+            site.into_outputs()
+        }
+        Err(trouble) => {
+            let outputs = opaque(&site, evaluator);
+            drop(site);
+            let why = Reason {
+                node: Some(id),
+                what: "is not understood",
+            };
+            for value in node.reads() {
+                freeze(&walked.facts[value.0 as usize].clone(), &mut walked.labels, why);
+            }
+            walked.issues.push(Issue {
+                node: node
+                    .outputs
+                    .first()
+                    .map_or_else(String::new, |&out| walked.graph.value(out).name.clone()),
+                scope: node.scope.clone(),
+                op: node.op.clone(),
+                message: trouble.to_string(),
+            });
+            outputs
+        }
+    };
+    for (&value, fact) in node.outputs.iter().zip(outputs) {
+        walked.facts[value.0 as usize] = fact;
+    }
+}
+
+fn freeze(fact: &Fact, labels: &mut Labels, why: Reason) {
+    match fact {
+        Fact::Tensor(tensor) => tensor.axes.freeze(labels, why),
+        Fact::List(items) => items.iter().for_each(|item| freeze(item, labels, why)),
+        _ => {}
+    }
+}
+
+/// Facts of an opaque node's outputs: their shapes by running it on ones.
+fn opaque(site: &ops::Site, evaluator: &dyn Evaluate) -> Vec<Fact> {
+    let node = site.node;
+    let unknown = vec![Fact::Unknown; node.outputs.len()];
+    let mut inputs = Vec::new();
+    let mut graph = Graph::default();
+    let mut args = Vec::new();
+    for (name, arg) in &node.args {
+        match stand_in(site, arg, &mut graph, &mut inputs) {
+            Some(arg) => args.push((name.clone(), arg)),
+            None => return unknown,
+        }
+    }
+    let outputs: Vec<ValueId> = node
+        .outputs
+        .iter()
+        .enumerate()
+        .map(|(output, &value)| {
+            let def = Def::Node {
+                node: NodeId(0),
+                output: output as u32,
+            };
+            graph.add_value(format!("out{output}"), site.graph.value(value).ty.clone(), def)
+        })
+        .collect();
+    graph.nodes.push(Node {
+        args,
+        outputs: outputs.clone(),
+        ..node.clone()
+    });
+    graph.outputs = outputs
+        .iter()
+        .map(|&value| crate::graph::Output::Value(value))
+        .collect();
+    let Ok(found) = evaluator.evaluate(&graph, &inputs, &outputs) else {
+        return unknown;
+    };
+    let facts: Vec<Fact> = found
+        .iter()
+        .map(|tensor| Fact::fixed(tensor.shape().to_vec(), tensor.dtype()))
+        .collect();
+    match (&outputs[..], graph.value(outputs[0]).ty.clone()) {
+        ([_], Type::List(_)) => vec![Fact::List(facts)],
+        _ if facts.len() == outputs.len() => facts,
+        _ => unknown,
+    }
+}
+
+fn stand_in(site: &ops::Site, arg: &Arg, graph: &mut Graph, inputs: &mut Vec<(ValueId, Tensor)>) -> Option<Arg> {
+    let mut tensor = |fact: &TensorFact| {
+        let elements: usize = fact.axes.shape.iter().product();
+        let ones = Tensor::from_f64(fact.axes.shape.clone(), &vec![1.0; elements]);
+        let input = graph.add_value(
+            format!("in{}", inputs.len()),
+            Type::Tensor,
+            Def::Input(inputs.len() as u32),
+        );
+        graph.inputs.push(input);
+        inputs.push((input, ones.cast(fact.dtype)));
+        Arg::Value(input)
+    };
+    Some(match arg {
+        Arg::Value(value) => match site.fact_of(*value) {
+            Fact::Tensor(fact) => tensor(fact),
+            Fact::Number(Number::Int(int)) if site.graph.value(*value).ty != Type::Tensor => Arg::Int(*int),
+            Fact::Number(Number::Float(float)) if site.graph.value(*value).ty != Type::Tensor => Arg::Float(*float),
+            Fact::Number(number) => tensor(&TensorFact {
+                axes: Axes::fixed(Vec::new()),
+                dtype: number.dtype(),
+            }),
+            Fact::List(items) => Arg::List(
+                items
+                    .iter()
+                    .map(|item| match item {
+                        Fact::Tensor(fact) => Some(tensor(fact)),
+                        Fact::Number(Number::Int(int)) => Some(Arg::Int(*int)),
+                        _ => None,
+                    })
+                    .collect::<Option<_>>()?,
+            ),
+            _ => return None,
+        },
+        Arg::List(items) => Arg::List(
+            items
+                .iter()
+                .map(|item| stand_in(site, item, graph, inputs))
+                .collect::<Option<_>>()?,
+        ),
+        other => other.clone(),
+    })
+}

@@ -1,0 +1,5 @@
+//! The one integration binary: libtorch links slowly.
+
+mod suite {
+    mod architecture;
+}
