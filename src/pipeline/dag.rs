@@ -90,7 +90,9 @@ impl Dag {
 
     fn edges(&self) -> Vec<(usize, usize)> {
         let ends = self.graph.raw_edges().iter();
-        let mut edges: Vec<_> = ends.map(|edge| (edge.source().index(), edge.target().index())).collect();
+        let mut edges: Vec<_> = ends
+            .map(|edge| (edge.source().index(), edge.target().index()))
+            .collect();
         edges.sort_unstable();
         edges
     }
@@ -165,7 +167,10 @@ mod tests {
         assert_eq!(order, ["b", "a", "c", "d"]);
         let needed = dag.with_needs(&["a".into()])?;
         assert_eq!(needed.into_iter().collect::<Vec<_>>(), ["a", "b"]);
-        assert!(matches!(dag.with_needs(&["x".into()]), Err(DagError::NoSuchStage { .. })));
+        assert!(matches!(
+            dag.with_needs(&["x".into()]),
+            Err(DagError::NoSuchStage { .. })
+        ));
         Ok(())
     }
 
@@ -178,7 +183,10 @@ mod tests {
         );
         assert!(matches!(dag(&[("a", &["a"])]), Err(DagError::Cycle { .. })));
         assert!(matches!(dag(&[("a", &["x"])]), Err(DagError::Unknown { .. })));
-        assert!(matches!(dag(&[("a", &[]), ("a", &[])]), Err(DagError::Duplicate { .. })));
+        assert!(matches!(
+            dag(&[("a", &[]), ("a", &[])]),
+            Err(DagError::Duplicate { .. })
+        ));
     }
 
     #[test]

@@ -204,7 +204,9 @@ impl Work<'_> {
             let what = format!("another run, which computes {id}");
             self.sink.event(&Event::Waiting { what });
         };
-        let _lease = self.store.lease(key, self.options.wait, &mut waiting, &|| self.stop.is_set())?;
+        let _lease = self
+            .store
+            .lease(key, self.options.wait, &mut waiting, &|| self.stop.is_set())?;
         // Whoever held the lease may have left the very result.
         if let Some(artifact) = self.stored(key, one)? {
             return Ok(artifact);
@@ -308,7 +310,12 @@ mod tests {
 
     /// Runs in `folder` and writes the record, as the command does.
     fn run(folder: &Path, stages: Vec<Fake>, options: &Options) -> Result<Run, Box<dyn std::error::Error>> {
-        let dag = Dag::new(stages.into_iter().map(|stage| Box::new(stage) as Box<dyn Stage>).collect())?;
+        let dag = Dag::new(
+            stages
+                .into_iter()
+                .map(|stage| Box::new(stage) as Box<dyn Stage>)
+                .collect(),
+        )?;
         let store = Store::open(&folder.join("store"))?;
         let output = Output::open(&folder.join("out"), Wait::No, &mut || {}, &|| false)?;
         let run = execute(&dag, &store, &output, options, &Stop::default(), &|_: &Event| {})?;
@@ -332,7 +339,14 @@ mod tests {
     fn statuses(run: &Run) -> Vec<(String, &'static str, u64, u64)> {
         let stages = run.stages.iter();
         stages
-            .map(|stage| (stage.id.clone(), stage.status.name(), stage.cells.computed, stage.cells.reused))
+            .map(|stage| {
+                (
+                    stage.id.clone(),
+                    stage.status.name(),
+                    stage.cells.computed,
+                    stage.cells.reused,
+                )
+            })
             .collect()
     }
 
@@ -353,7 +367,10 @@ mod tests {
             [("a".into(), "computed", 4, 0), ("b".into(), "computed", 0, 4)]
         );
         let second = run(folder.path(), two(1), &options())?;
-        assert_eq!(statuses(&second), [("a".into(), "cached", 0, 4), ("b".into(), "cached", 0, 4)]);
+        assert_eq!(
+            statuses(&second),
+            [("a".into(), "cached", 0, 4), ("b".into(), "cached", 0, 4)]
+        );
         assert_eq!(second.stages[0].summary, ["found"]);
         assert_eq!(std::fs::read_to_string(folder.path().join("out/b/out.txt"))?, "0\n1\n");
         // Results come back though the output is gone or wrong.
@@ -434,7 +451,10 @@ mod tests {
         };
         let stopped = run(folder.path(), stages(Act::Interrupt), &options())?;
         assert!(stopped.stopped && !stopped.failed());
-        assert_eq!(statuses(&stopped), [("a".into(), "skipped", 2, 0), ("b".into(), "skipped", 0, 0)]);
+        assert_eq!(
+            statuses(&stopped),
+            [("a".into(), "skipped", 2, 0), ("b".into(), "skipped", 0, 0)]
+        );
         let second = run(folder.path(), stages(Act::Succeed), &options())?;
         assert_eq!(statuses(&second)[0], ("a".into(), "computed", 2, 2));
         Ok(())
@@ -472,7 +492,9 @@ mod tests {
         let folder = tempfile::tempdir()?;
         run(folder.path(), two(1), &options())?;
         let plan = |parameter| -> Result<Vec<Verdict>, Box<dyn std::error::Error>> {
-            let stages = two(parameter).into_iter().map(|stage| Box::new(stage) as Box<dyn Stage>);
+            let stages = two(parameter)
+                .into_iter()
+                .map(|stage| Box::new(stage) as Box<dyn Stage>);
             let dag = Dag::new(stages.collect())?;
             let store = Store::peek(&folder.path().join("store"));
             let previous = Output::previous(&folder.path().join("out"));

@@ -80,7 +80,10 @@ impl Stage for Fake {
                 return Err(Failure::Stopped(cells));
             }
             let value = json!(index);
-            context.store.put_cells(&[NewCell { document, value }]).map_err(Failure::of)?;
+            context
+                .store
+                .put_cells(&[NewCell { document, value }])
+                .map_err(Failure::of)?;
             cells.computed += 1;
             context.progress(cells.computed, 4);
             if self.act == Act::Interrupt && index == 1 {
@@ -92,7 +95,10 @@ impl Stage for Fake {
         }
         let mut text = format!("{}\n", self.parameter);
         for need in &self.needs {
-            let bytes = context.read[need].read("out.txt").map_err(Failure::of)?.unwrap_or_default();
+            let bytes = context.read[need]
+                .read("out.txt")
+                .map_err(Failure::of)?
+                .unwrap_or_default();
             text.push_str(&String::from_utf8_lossy(&bytes));
         }
         let name = if self.parameter == 9 { "old.txt" } else { "out.txt" };

@@ -21,7 +21,10 @@ pub enum Verdict {
 impl Verdict {
     /// Whether work is pending.
     pub fn is_pending(&self) -> bool {
-        matches!(self, Verdict::Run { .. } | Verdict::Waits { .. } | Verdict::Fails { .. })
+        matches!(
+            self,
+            Verdict::Run { .. } | Verdict::Waits { .. } | Verdict::Fails { .. }
+        )
     }
 }
 
@@ -57,7 +60,11 @@ pub fn assess(
             verdict: Verdict::NotAsked,
             cells: None,
         };
-        let needs: Vec<String> = stage.needs().into_iter().filter(|need| !read.contains_key(need)).collect();
+        let needs: Vec<String> = stage
+            .needs()
+            .into_iter()
+            .filter(|need| !read.contains_key(need))
+            .collect();
         if selected.as_ref().is_some_and(|ids| !ids.contains(stage.id())) {
             assessments.push(one);
             continue;
@@ -68,9 +75,11 @@ pub fn assess(
             continue;
         }
         match stage.document(store, &read) {
-            Err(failure) => one.verdict = Verdict::Fails {
-                message: failure.text(),
-            },
+            Err(failure) => {
+                one.verdict = Verdict::Fails {
+                    message: failure.text(),
+                }
+            }
             Ok(document) => {
                 let key = document.key();
                 one.key = Some(key);
@@ -87,9 +96,11 @@ pub fn assess(
                         Some(before) if before == key => vec!["its results are no longer in the store".into()],
                         Some(before) => match store.artifact_document(before) {
                             None => vec!["what it was computed from last time is no longer in the store".into()],
-                            Some(earlier) => {
-                                document.changes_since(&earlier).iter().map(ToString::to_string).collect()
-                            }
+                            Some(earlier) => document
+                                .changes_since(&earlier)
+                                .iter()
+                                .map(ToString::to_string)
+                                .collect(),
                         },
                     };
                     one.verdict = Verdict::Run { reasons };

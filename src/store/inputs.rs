@@ -54,7 +54,10 @@ impl Identity {
 
     #[cfg(not(unix))]
     fn of(data: &Metadata) -> Identity {
-        let since = data.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let since = data
+            .modified()
+            .ok()
+            .and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         let mtime = since.map_or(0, |since| since.as_nanos() as i128);
         Identity {
             device: 0,
@@ -225,7 +228,10 @@ mod tests {
     use super::*;
 
     fn age(path: &Path, seconds: u64) -> std::io::Result<()> {
-        File::options().write(true).open(path)?.set_modified(SystemTime::now() - Duration::from_secs(seconds))
+        File::options()
+            .write(true)
+            .open(path)?
+            .set_modified(SystemTime::now() - Duration::from_secs(seconds))
     }
 
     #[test]

@@ -157,7 +157,10 @@ mod tests {
         let key = Key::of(b"x");
         let never = || false;
         let held = store.lease(key, Wait::Yes, &mut || {}, &never)?;
-        assert!(matches!(store.lease(key, Wait::No, &mut || {}, &never), Err(Busy::Held { .. })));
+        assert!(matches!(
+            store.lease(key, Wait::No, &mut || {}, &never),
+            Err(Busy::Held { .. })
+        ));
         let mut waited = 0;
         let stopped = store.lease(key, Wait::Yes, &mut || waited += 1, &|| true);
         assert!(matches!(stopped, Err(Busy::Stopped)));
