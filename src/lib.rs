@@ -1,10 +1,17 @@
 //! secateur tells which parts of a neural network can be cut, and cuts them.
 
+pub mod dataset;
+pub mod formats;
 pub mod graph;
 pub mod labels;
+pub mod metric;
 pub mod ops;
 pub mod pipeline;
 pub mod prune;
+pub mod readers;
+#[cfg(feature = "torch")]
+pub mod runtime;
+pub mod spec;
 pub mod store;
 pub mod tensor;
 pub mod topology;

@@ -2,4 +2,6 @@
 
 mod suite {
     mod architecture;
+    #[cfg(feature = "torch")]
+    mod programs;
 }
