@@ -1,3 +1,5 @@
-//! The `secateur` binary.
+//! The binary: arguments in, exit code out.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    secateur::cli::main(std::env::args_os()).into()
+}

@@ -1,0 +1,200 @@
+//! The command line: one file a verb.
+//!
+//! Owns arguments, signals, the number of threads, panics and the exit code. Deliberately knows nothing of models; what
+//! a verb does is a few calls of `stages/`, `pipeline/` and `report/`.
+
+mod check;
+mod completions;
+mod dag;
+mod exit;
+mod jobs;
+mod load;
+mod plan;
+mod run;
+mod schema;
+mod signals;
+
+pub use exit::Exit;
+
+use crate::pipeline::RunError;
+use crate::report::{LogFormat, Verbosity, init_logs};
+use crate::store::StoreError;
+use clap::{ArgAction, Parser, Subcommand};
+use indicatif::MultiProgress;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+
+/// Tells which parts of a neural network can be cut, from a declarative pipeline file.
+#[derive(Debug, Parser)]
+#[command(name = "secateur", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+    #[command(flatten)]
+    logs: LogArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct LogArgs {
+    /// Log more; twice for more still.
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+    /// Log errors only and show no progress.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// How log lines on stderr look.
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run pipelines.
+    Run(run::Args),
+    /// Validate pipelines: reads headers only, touches nothing.
+    Check(check::Args),
+    /// Tell what a run would compute, and why.
+    Plan(plan::Args),
+    /// Draw the stages of a pipeline.
+    Dag(dag::Args),
+    /// Print the JSON schema of pipeline files, for editors.
+    Schema,
+    /// Print a shell's completions.
+    Completions(completions::Args),
+}
+
+/// What reads a pipeline file in every verb.
+#[derive(Clone, Debug, clap::Args)]
+struct FileArgs {
+    /// Change a value of the pipeline before it is validated: `--set steps.sens.method=l2`.
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    sets: Vec<String>,
+}
+
+/// Where results lie.
+#[derive(Clone, Debug, clap::Args)]
+struct PlaceArgs {
+    /// The folder that receives `<name>/`.
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// The store: else $SECATEUR_STORE, else .secateur in the current folder.
+    #[arg(long, value_name = "DIR")]
+    store: Option<PathBuf>,
+}
+
+impl PlaceArgs {
+    fn store(&self) -> PathBuf {
+        let from_environment = || std::env::var_os("SECATEUR_STORE").filter(|value| !value.is_empty());
+        let named = self.store.clone().or_else(|| from_environment().map(PathBuf::from));
+        named.unwrap_or_else(|| PathBuf::from(".secateur"))
+    }
+}
+
+/// Why a verb could not be carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The diagnostics have been shown.
+    #[error("the pipeline is not valid")]
+    Invalid,
+    #[error("{0}")]
+    Usage(String),
+    #[error("stopped")]
+    Stopped,
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("cannot write results to stdout: {0}")]
+    Output(io::Error),
+}
+
+/// The program: reads the arguments, does what they say and returns the exit code.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    std::panic::set_hook(Box::new(|info| say(&bug_message(&info.to_string()))));
+    catch(|| {
+        let cli = match Cli::try_parse_from(arguments) {
+            Ok(cli) => cli,
+            Err(error) => {
+                // Help and version are answers, everything else is bad usage. A closed pipe is no news.
+                let _ = error.print();
+                return if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            }
+        };
+        let verbosity = Verbosity {
+            verbose: cli.logs.verbose,
+            quiet: cli.logs.quiet,
+        };
+        let logs = |bars: MultiProgress| init_logs(cli.logs.log_format, verbosity, bars);
+        let result = match &cli.verb {
+            Verb::Run(args) => run::run(args, verbosity.quiet, logs),
+            other => {
+                logs(MultiProgress::new());
+                match other {
+                    Verb::Check(args) => check::check(args),
+                    Verb::Plan(args) => plan::plan(args),
+                    Verb::Dag(args) => dag::dag(args),
+                    Verb::Completions(args) => completions::completions(args),
+                    Verb::Schema | Verb::Run(_) => schema::schema(),
+                }
+            }
+        };
+        result.unwrap_or_else(|error| end_of(&error))
+    })
+}
+
+/// Says why, and gives the exit code.
+fn end_of(error: &CliError) -> Exit {
+    if !matches!(error, CliError::Invalid) {
+        say(&format!("error: {error}"));
+    }
+    Exit::of_error(error)
+}
+
+/// Runs something; a panic in it, which the hook has reported, is a bug.
+fn catch(work: impl FnOnce() -> Exit) -> Exit {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or(Exit::Bug)
+}
+
+fn bug_message(panic: &str) -> String {
+    let panic = panic.split_whitespace().collect::<Vec<_>>().join(" ");
+    let version = env!("CARGO_PKG_VERSION");
+    format!(
+        "error: this is a bug in secateur {version}; please report it to its maintainers, with the pipeline file and \
+         this line: {panic}"
+    )
+}
+
+/// Writes a line to stderr, whoever listens.
+fn say(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Writes results to stdout. A reader that has gone away (`| head`) is no error.
+fn answer(text: &str) -> Result<(), CliError> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CliError::Output(error)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn usage_errors_are_2_and_help_is_0() {
+        let main = |words: &[&str]| main(words.iter().map(OsString::from));
+        assert_eq!(main(&["secateur", "frobnicate"]), Exit::Usage);
+        assert_eq!(main(&["secateur", "run", "--jobs", "0", "x.yaml"]), Exit::Usage);
+        assert_eq!(main(&["secateur", "--help"]), Exit::Done);
+    }
+}

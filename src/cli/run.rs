@@ -1,0 +1,125 @@
+//! `run FILE…`: validates all, then runs them in order.
+
+use super::load::{self, Loaded};
+use super::{CliError, Exit, FileArgs, PlaceArgs, answer, catch, end_of, jobs, signals};
+use crate::pipeline::{Event, Options, Output, Record, RunError, Sink, Stage, StageRecord, Stop, execute};
+use crate::report::{Mode, Reporter, summary};
+use crate::store::{Store, Wait};
+use indicatif::MultiProgress;
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Instant;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Pipeline files; all are validated first.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    file: FileArgs,
+    #[command(flatten)]
+    place: PlaceArgs,
+    /// How many threads compute [default: physical cores]. Results are the same with any number.
+    #[arg(long, short, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+    /// Only these steps and what they need.
+    #[arg(long, value_name = "ID")]
+    only: Vec<String>,
+    /// Compute everything again, and store it.
+    #[arg(long)]
+    no_cache: bool,
+    /// After a failure go on with what does not depend on it.
+    #[arg(long)]
+    keep_going: bool,
+    /// End with 9 instead of waiting when another run is at the same work.
+    #[arg(long)]
+    no_wait: bool,
+    /// How progress is shown on stderr.
+    #[arg(long, value_enum, default_value_t, value_name = "MODE")]
+    progress: Mode,
+}
+
+pub fn run(args: &Args, quiet: bool, logs: impl FnOnce(MultiProgress)) -> Result<Exit, CliError> {
+    let mode = if quiet && args.progress == Mode::Auto { Mode::None } else { args.progress };
+    let reporter = Reporter::new(mode);
+    logs(reporter.bars());
+    let stop = Stop::default();
+    signals::listen(&stop);
+    jobs::set(args.jobs.unwrap_or_else(jobs::physical_cores));
+    let loaded = load::checked(&args.files, &args.file.sets)?;
+    refuse_shared_folders(args, &loaded)?;
+    refuse_unknown_ids(args, &loaded)?;
+    let store = Store::open(&args.place.store())?;
+    let mut exit = Exit::Done;
+    for one in &loaded {
+        if stop.is_set() {
+            return Ok(exit.worse(Exit::Incomplete));
+        }
+        exit = exit.worse(catch(|| {
+            run_one(args, one, &store, &stop, &reporter).unwrap_or_else(|error| end_of(&error))
+        }));
+    }
+    Ok(exit)
+}
+
+fn run_one(args: &Args, loaded: &Loaded, store: &Store, stop: &Stop, sink: &dyn Sink) -> Result<Exit, CliError> {
+    let start = Instant::now();
+    let wait = if args.no_wait { Wait::No } else { Wait::Yes };
+    let folder = loaded.output_folder(args.place.output.as_deref());
+    let mut waiting = || {
+        let what = format!("another run, which writes {}", folder.display());
+        sink.event(&Event::Waiting { what });
+    };
+    let output = Output::open(&folder, wait, &mut waiting, &|| stop.is_set()).map_err(RunError::Busy)?;
+    let ids: Vec<&str> = loaded.dag.stages().map(Stage::id).collect();
+    sink.event(&Event::RunStarted {
+        name: loaded.name().into(),
+        stages: ids.iter().map(|&id| id.into()).collect(),
+    });
+    let options = Options {
+        only: args.only.clone(),
+        no_cache: args.no_cache,
+        keep_going: args.keep_going,
+        wait,
+    };
+    let run = execute(&loaded.dag, store, &output, &options, stop, sink)?;
+    output.remove_gone(&ids, &crate::stages::names_of_kind)?;
+    output.write_record(&Record {
+        version: 1,
+        name: loaded.name().into(),
+        spec: loaded.resolved(),
+        inputs: loaded.inputs(),
+        stages: run.stages.iter().map(StageRecord::from).collect(),
+        versions: crate::stages::versions(),
+    })?;
+    sink.event(&Event::RunFinished {
+        name: loaded.name().into(),
+        seconds: start.elapsed().as_secs_f64(),
+    });
+    answer(&summary(loaded.name(), &folder, &run))?;
+    Ok(Exit::of_run(&run, args.keep_going))
+}
+
+/// Two files that write one folder would delete each other's results.
+fn refuse_shared_folders(args: &Args, loaded: &[Loaded]) -> Result<(), CliError> {
+    let mut seen = BTreeMap::new();
+    for one in loaded {
+        let folder = one.output_folder(args.place.output.as_deref());
+        if let Some(other) = seen.insert(folder.clone(), &one.file) {
+            let (a, b, folder) = (other.display(), one.file.display(), folder.display());
+            let message = format!("{a} and {b} both write {folder}: give them different names");
+            return Err(CliError::Usage(message));
+        }
+    }
+    Ok(())
+}
+
+fn refuse_unknown_ids(args: &Args, loaded: &[Loaded]) -> Result<(), CliError> {
+    for one in loaded {
+        if let Err(error) = one.dag.with_needs(&args.only) {
+            return Err(CliError::Usage(format!("--only: {}: {error}", one.file.display())));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,139 @@
+//! The output folder: one folder a step, and `run.json`.
+//!
+//! Owns what is replaced, left alone and deleted there. Only files that a step may write, in folders that an earlier
+//! `run.json` names, are ever deleted; whatever else lies there is the user's.
+
+use super::{Previous, Record, Stage};
+use crate::store::{Artifact, Busy, Lock, StoreError, Wait, files};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A pipeline's output folder, locked.
+pub struct Output {
+    folder: PathBuf,
+    /// What the last run left there.
+    pub previous: Previous,
+    _lock: Lock,
+}
+
+impl Output {
+    /// Makes the folder if need be, and locks it.
+    pub fn open(
+        folder: &Path,
+        wait: Wait,
+        waiting: &mut dyn FnMut(),
+        stopped: &dyn Fn() -> bool,
+    ) -> Result<Output, Busy> {
+        files::make_folder(folder)?;
+        let lock = Lock::folder(folder, wait, waiting, stopped)?;
+        let previous = Output::previous(folder);
+        Ok(Output {
+            folder: folder.into(),
+            previous,
+            _lock: lock,
+        })
+    }
+
+    /// What the last run left in a folder, which need not be there.
+    pub fn previous(folder: &Path) -> Previous {
+        match files::read(&folder.join("run.json")) {
+            Ok(Some(bytes)) => Previous::parse(&bytes),
+            _ => Previous::default(),
+        }
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Puts an artifact's files into the step's folder; files whose bytes are right are not touched.
+    pub(super) fn place(&self, stage: &dyn Stage, artifact: &Artifact) -> Result<(), StoreError> {
+        let folder = self.folder.join(stage.id());
+        files::make_folder(&folder)?;
+        let mut changed = false;
+        for (name, file) in &artifact.files {
+            let target = folder.join(name);
+            let Some(bytes) = artifact.read(name)? else {
+                return Err(StoreError::Io {
+                    action: "cannot read",
+                    path: file.path.clone(),
+                    source: io::Error::other("the stored file changed a moment ago: run again"),
+                });
+            };
+            if files::read(&target).ok().flatten().as_ref() == Some(&bytes) {
+                continue;
+            }
+            files::replace_unsynced(&target, &bytes)?;
+            changed = true;
+        }
+        for name in stage.names().iter().filter(|name| !artifact.files.contains_key(**name)) {
+            changed |= remove_file(&folder.join(name))?;
+        }
+        if changed {
+            files::sync_folder(&folder)?;
+        }
+        Ok(())
+    }
+
+    /// Deletes a step's results where they are not those of `key` (none: whatever they are).
+    pub(super) fn clear_stale(&self, stage: &dyn Stage, key: Option<crate::store::Key>) -> Result<(), StoreError> {
+        let Some(previous) = self.previous.stages.get(stage.id()) else {
+            return Ok(());
+        };
+        if key.is_some() && previous.key == key {
+            return Ok(());
+        }
+        remove_step(&self.folder.join(stage.id()), stage.names())
+    }
+
+    /// Deletes the folders of steps that an earlier run made and this pipeline has not.
+    ///
+    /// `names` tells which files a kind of step writes.
+    pub fn remove_gone(&self, ids: &[&str], names: &dyn Fn(&str) -> &'static [&'static str]) -> Result<(), StoreError> {
+        for (id, stage) in &self.previous.stages {
+            let plain = !id.is_empty() && !id.contains('/') && id != "." && id != "..";
+            if plain && !ids.contains(&id.as_str()) {
+                remove_step(&self.folder.join(id), names(&stage.kind))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes `run.json`, last.
+    pub fn write_record(&self, record: &Record) -> Result<(), StoreError> {
+        files::replace(&self.folder.join("run.json"), record.text().as_bytes())
+    }
+}
+
+/// Deletes a step's files, and its folder when nothing of the user's is in it.
+fn remove_step(folder: &Path, names: &[&str]) -> Result<(), StoreError> {
+    // Never through a link: what it points at was not made here.
+    if !fs::symlink_metadata(folder).is_ok_and(|data| data.is_dir()) {
+        return Ok(());
+    }
+    for name in names {
+        remove_file(&folder.join(name))?;
+    }
+    for entry in files::at(fs::read_dir(folder), "cannot read", folder)?.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(files::TEMPORARY) {
+            remove_file(&entry.path())?;
+        }
+    }
+    match fs::remove_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+            tracing::warn!("{} is left, for it holds files that no step wrote", folder.display());
+            Ok(())
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => files::at(other, "cannot delete", folder),
+    }
+}
+
+/// Deletes a file and says whether it was there.
+fn remove_file(path: &Path) -> Result<bool, StoreError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        other => files::at(other, "cannot delete", path).map(|()| true),
+    }
+}
