@@ -1,5 +1,6 @@
 //! secateur tells which parts of a neural network can be cut, and cuts them.
 
+pub mod cli;
 pub mod dataset;
 pub mod formats;
 pub mod graph;
@@ -9,9 +10,12 @@ pub mod ops;
 pub mod pipeline;
 pub mod prune;
 pub mod readers;
+pub mod report;
 #[cfg(feature = "torch")]
 pub mod runtime;
 pub mod spec;
+#[cfg(feature = "torch")]
+pub mod stages;
 pub mod store;
 pub mod tensor;
 pub mod topology;
