@@ -39,11 +39,26 @@ fn sets_are_those_of_nni() {
         shape.extend(golden.input);
         let walked = walk(&graph, &Options::of_shapes([shape]), &NoEvaluator);
         let found = nni_sets(&walked);
-        assert_eq!(sets(found.channel), sets(golden.channel), "channel sets of {}", folder.display());
+        assert_eq!(
+            sets(found.channel),
+            sets(golden.channel),
+            "channel sets of {}",
+            folder.display()
+        );
         if let Ok(expected) = serde_json::from_value::<Vec<Vec<String>>>(golden.input_channel) {
-            assert_eq!(sets(found.input_channel), sets(expected), "input-channel sets of {}", folder.display());
+            assert_eq!(
+                sets(found.input_channel),
+                sets(expected),
+                "input-channel sets of {}",
+                folder.display()
+            );
         }
         let group: BTreeMap<String, usize> = found.group.into_iter().map(|(name, of, _)| (name, of)).collect();
-        assert_eq!(group, golden.group.into_iter().collect(), "groups of {}", folder.display());
+        assert_eq!(
+            group,
+            golden.group.into_iter().collect(),
+            "groups of {}",
+            folder.display()
+        );
     }
 }

@@ -1,3 +1,5 @@
+//! The text form: what is printed is read back equal.
+
 use super::*;
 use crate::graph::{Issue, Module, Node, NodeId, Param, ParamId};
 use crate::tensor::DType;

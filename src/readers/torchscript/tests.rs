@@ -1,3 +1,5 @@
+//! Archives and code, read and refused.
+
 use super::*;
 use crate::formats::zip;
 use crate::graph::{parse, print, verify};
