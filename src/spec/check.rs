@@ -9,9 +9,12 @@ use std::sync::LazyLock;
 
 use serde_json::{Map, Value};
 
+use super::bounds::{
+    Choices, allowed, allowed_values, and, expected_keys, fits, has_type, home, or, out_of_range, required,
+};
 use super::diagnostic::{Diagnostic, Sources, Span};
 use super::near::nearest;
-use super::tree::{Data, Entry, Node, item_path, key_path, shorten};
+use super::node::{Data, Entry, Node, item_path, key_path, shorten};
 use super::words::{Device, FilePath, LayerPattern, Name, WordError};
 
 /// The keys of a mapping that takes none.
@@ -39,17 +42,6 @@ struct Checker<'a> {
     root: &'a Value,
     sources: &'a Sources,
     faults: &'a mut Vec<Diagnostic>,
-}
-
-/// What a schema allows at one place, sorted by how YAML writes it.
-#[derive(Default)]
-struct Choices<'a> {
-    /// Plain words.
-    words: Vec<&'a str>,
-    /// Mappings with exactly one key, and the schema of its value.
-    tagged: Vec<(&'a str, &'a Value)>,
-    /// Everything else.
-    plain: Vec<&'a Value>,
 }
 
 impl<'a> Checker<'a> {
@@ -138,6 +130,9 @@ impl<'a> Checker<'a> {
             .any(|plain| has_type(plain, "string"));
         let help = match &node.data {
             Data::Number(_, text) if texts => Some(format!("write it in quotes: \"{}\"", shorten(text))),
+            Data::Text(text) if !texts && text.parse::<f64>().is_ok() => {
+                Some(format!("write it without quotes: {}", shorten(text)))
+            }
             Data::Bool(value) if texts => Some(format!("write it in quotes: \"{value}\"")),
             _ => schema
                 .get("examples")
@@ -362,7 +357,10 @@ impl<'a> Checker<'a> {
             let message = format!("unknown key `{}`", shorten(&entry.key));
             let help = match near {
                 Some(_) => None,
-                None => Some(expected_keys(properties)),
+                None => Some(match home(self.root, &entry.key) {
+                    Some(home) => format!("`{}` belongs in `{home}`", entry.key),
+                    None => expected_keys(properties),
+                }),
             };
             let (entry_span, below) = (entry.span, key_path(path, &entry.key));
             if let Some(fault) = self.report(entry_span, &below, message) {
@@ -422,15 +420,6 @@ impl<'a> Checker<'a> {
     }
 }
 
-/// What to do about a key that resembles none: the valid ones.
-fn expected_keys(properties: &Map<String, Value>) -> String {
-    if properties.is_empty() {
-        return "no keys are expected here".to_owned();
-    }
-    let keys: Vec<String> = properties.keys().map(|key| format!("`{key}`")).collect();
-    format!("expected {}", or(&keys))
-}
-
 /// The rule of a string type, by the name of its definition.
 fn word_rule(name: &str) -> Option<fn(&str) -> Option<WordError>> {
     fn rule<T: FromStr<Err = WordError>>(text: &str) -> Option<WordError> {
@@ -442,115 +431,5 @@ fn word_rule(name: &str) -> Option<fn(&str) -> Option<WordError>> {
         "Device" => Some(rule::<Device>),
         "LayerPattern" => Some(rule::<LayerPattern>),
         _ => None,
-    }
-}
-
-fn required(schema: &Value) -> Vec<&str> {
-    match schema.get("required") {
-        Some(Value::Array(keys)) => keys.iter().filter_map(Value::as_str).collect(),
-        _ => Vec::new(),
-    }
-}
-
-fn has_type(schema: &Value, name: &str) -> bool {
-    match schema.get("type") {
-        Some(Value::String(only)) => only == name,
-        Some(Value::Array(types)) => types.iter().any(|one| one == name),
-        _ => false,
-    }
-}
-
-/// Whether a node is of a schema's type. A number written as a float is no integer.
-fn fits(schema: &Value, node: &Node) -> bool {
-    match &node.data {
-        Data::Map(_) => has_type(schema, "object"),
-        Data::List(_) => has_type(schema, "array"),
-        Data::Text(_) => has_type(schema, "string"),
-        Data::Bool(_) => has_type(schema, "boolean"),
-        Data::Number(number, text) => {
-            has_type(schema, "number") || has_type(schema, "integer") && (!number.is_f64() || is_huge_integer(text))
-        }
-        Data::Null | Data::Broken => false,
-    }
-}
-
-/// An integer beyond 64 bits reads as a float, but its fault is its size, not its type.
-fn is_huge_integer(text: &str) -> bool {
-    let digits = text.trim_start_matches(['+', '-']);
-    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-/// Why a number breaks the schema's bounds, if it does.
-fn out_of_range(schema: &Value, number: &serde_yaml::Number, text: &str) -> Option<String> {
-    let value = number.as_f64()?;
-    let found = shorten(text);
-    if !value.is_finite() {
-        return Some(format!("must be finite, found {found}"));
-    }
-    let bound = |name: &str| schema.get(name).filter(|bound| bound.is_number());
-    let beyond = |name: &str, test: fn(f64, f64) -> bool| {
-        let bound = bound(name)?;
-        test(value, bound.as_f64()?).then_some(bound)
-    };
-    if let Some(bound) = beyond("exclusiveMinimum", |value, bound| value <= bound) {
-        return Some(format!("must be above {bound}, found {found}"));
-    }
-    if let Some(bound) = beyond("exclusiveMaximum", |value, bound| value >= bound) {
-        return Some(format!("must be below {bound}, found {found}"));
-    }
-    let (least, most) = (bound("minimum"), bound("maximum"));
-    let outside =
-        beyond("minimum", |value, bound| value < bound).is_some() || beyond("maximum", |v, bound| v > bound).is_some();
-    if outside {
-        return Some(match (least, most) {
-            (Some(least), Some(most)) if least == most => format!("must be {least}, found {found}"),
-            (Some(least), Some(most)) => format!("must lie between {least} and {most}, found {found}"),
-            (Some(least), None) => format!("must be at least {least}, found {found}"),
-            (_, most) => format!("must be at most {}, found {found}", most.unwrap_or(&Value::Null)),
-        });
-    }
-    if schema.pointer("/not/const").and_then(Value::as_f64) == Some(value) {
-        return Some(format!("must not be {found}"));
-    }
-    if has_type(schema, "integer") && number.is_f64() {
-        return Some(format!("must be at most {}, found {found}", u64::MAX));
-    }
-    None
-}
-
-/// The allowed keys, or, where words are allowed too, the values.
-fn allowed(choices: &Choices<'_>) -> String {
-    if !choices.words.is_empty() {
-        return allowed_values(choices);
-    }
-    or(&choices
-        .tagged
-        .iter()
-        .map(|(key, _)| format!("`{key}`"))
-        .collect::<Vec<_>>())
-}
-
-/// The allowed words and one-key mappings, as they are written.
-fn allowed_values(choices: &Choices<'_>) -> String {
-    let words = choices.words.iter().map(|word| format!("`{word}`"));
-    let tags = choices.tagged.iter().map(|(key, _)| format!("`{{{key}: …}}`"));
-    or(&words.chain(tags).collect::<Vec<_>>())
-}
-
-/// "a", "a or b", "a, b or c".
-fn or(parts: &[String]) -> String {
-    join(parts, "or")
-}
-
-/// "a", "a and b", "a, b and c".
-fn and(parts: &[String]) -> String {
-    join(parts, "and")
-}
-
-fn join(parts: &[String], word: &str) -> String {
-    match parts {
-        [] => String::new(),
-        [only] => only.clone(),
-        [init @ .., last] => format!("{} {word} {last}", init.join(", ")),
     }
 }

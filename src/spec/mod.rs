@@ -4,17 +4,20 @@
 //! what runs: `pipeline` does.
 //!
 //! Reading has four passes, and each goes on where the one before found faults:
-//! 1. `tree`: YAML into a tree with places; `set` puts the assignments of `--set` into it.
-//! 2. `check`: the tree against the schema: keys, types, ranges, near words.
+//! 1. `tree`: YAML into a tree of `node`s with places; `set` puts the assignments of `--set` into it.
+//! 2. `check`, with `bounds`: the tree against the schema: keys, types, ranges, near words.
 //! 3. `rules`: what the schema cannot say, between fields and between steps.
 //! 4. serde, only where nothing is wrong: the tree into [`Pipeline`], its defaults filled.
 
+mod bounds;
 mod check;
 mod diagnostic;
 mod near;
+mod node;
 mod rules;
 mod schema;
 mod set;
+mod steps;
 mod tree;
 mod types;
 mod words;
@@ -24,20 +27,23 @@ mod tests;
 
 use std::path::Path;
 
-use tree::{Data, Node, Reader, item_path, key_path};
-
 pub use diagnostic::{Diagnostic, Spans, render};
 pub use near::nearest;
 pub use schema::schema_json;
 pub use set::Set;
+pub use steps::{
+    Compat, Dependencies, DependencyKind, EarlyStop, Flops, Granularity, MaskFix, Masks, Method, Sensitivity, Step,
+    StepMasks, StopMode, round_sparsity,
+};
 pub use types::{
-    ArraySource, Compat, Dataset, Dependencies, DependencyKind, EarlyStop, Flops, Granularity, IdxSource,
-    ImageFolderSource, InputPath, MaskFix, Masks, Method, Metric, Model, Normalize, Pipeline, Precision, Samples,
-    Sensitivity, Source, Step, StepMasks, StopMode, round_sparsity,
+    ArraySource, Dataset, IdxSource, ImageFolderSource, InputPath, Metric, Model, Normalize, Pipeline, Precision,
+    Samples, Source,
 };
 pub use words::{Device, FilePath, LayerPattern, Name, WordError};
 
 use diagnostic::{Place, Sources, Span};
+use node::{Data, Node, item_path, key_path};
+use tree::Reader;
 
 /// The largest pipeline file that is read, in bytes.
 pub const LARGEST_FILE: usize = 1 << 20;

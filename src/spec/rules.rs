@@ -5,8 +5,8 @@
 
 use super::diagnostic::{Diagnostic, Sources, Span};
 use super::near::nearest;
-use super::tree::{Entry, Node, item_path, key_path, shorten};
-use super::types::round_sparsity;
+use super::node::{Entry, Node, item_path, key_path, shorten};
+use super::steps::round_sparsity;
 
 /// The name of the file beside the steps' folders.
 const RESERVED_ID: &str = "run.json";

@@ -5,7 +5,8 @@
 
 use super::diagnostic::{Diagnostic, Sources, Span};
 use super::near::nearest;
-use super::tree::{DEEPEST, Data, Entry, Node, Reader, item_path, key_path, shorten};
+use super::node::{Data, Entry, Node, item_path, key_path, shorten};
+use super::tree::{DEEPEST, Reader};
 
 /// One assignment, as typed.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use proptest::prelude::*;
+use super::{Device, Diagnostic, LARGEST_FILE, Method, Pipeline, Samples, Set, Spec, Step, read, render};
 
-use super::{Device, Diagnostic, LARGEST_FILE, Method, Pipeline, Samples, Set, Spec, Step, read, render, schema_json};
+mod fuzz;
+mod schema;
 
 const BASE: &str = include_str!("../../tests/data/broken_specs/base.yaml");
 const EDITS: &str = include_str!("../../tests/data/broken_specs/edits.txt");
@@ -92,16 +93,19 @@ fn all_cases() -> Vec<Case> {
     all
 }
 
-/// `LINE:COLUMN | path | message | suggestion`, the message as long as expected.
+/// `LINE:COLUMN | path | part of the message | suggestion | part of the help`; the last may be missing.
 fn agrees(expected: &str, fault: &Diagnostic) -> bool {
     let parts: Vec<&str> = expected.split('|').map(str::trim).collect();
-    let [place, path, message, near] = parts.as_slice() else {
-        panic!("{expected}")
+    let (place, path, message, near, help) = match parts.as_slice() {
+        [place, path, message, near] => (place, path, message, near, &""),
+        [place, path, message, near, help] => (place, path, message, near, help),
+        _ => panic!("{expected}"),
     };
     *place == format!("{}:{}", fault.line, fault.column)
         && *path == fault.path
         && fault.message.contains(message)
         && *near == fault.suggestion.as_deref().unwrap_or_default()
+        && fault.help.as_deref().unwrap_or_default().contains(help)
 }
 
 #[test]
@@ -403,233 +407,4 @@ fn a_diagnostic_as_json() {
         "suggestion": "l1",
     });
     assert_eq!(json, expected);
-}
-
-#[test]
-fn the_schema_is_checked_in() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/schema/pipeline.schema.json");
-    let found = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(
-        found == schema_json(),
-        "schema/pipeline.schema.json has drifted from the types; run `cargo run -- schema > schema/pipeline.schema.json`"
-    );
-}
-
-#[test]
-fn the_schema_sees_what_the_checker_sees() {
-    let schema: serde_json::Value = serde_json::from_str(&schema_json()).unwrap();
-    assert_eq!(schema["$schema"], "http://json-schema.org/draft-07/schema#");
-    assert!(jsonschema::draft7::meta::is_valid(&schema));
-    let validator = jsonschema::draft7::new(&schema).unwrap();
-    let valid = |text: &str| {
-        let value: serde_json::Value = serde_yaml::from_str(text).unwrap();
-        validator.is_valid(&value)
-    };
-    for (name, text) in EXAMPLES {
-        assert!(valid(text), "{name}");
-    }
-    assert!(valid(BASE));
-    // What the schema refuses the checker must refuse, and what only the checker refuses is a rule between fields or
-    // about the text: these words of its messages tell.
-    let beyond = [
-        "needs it",
-        "needs `",
-        "crop of",
-        "numbers; each",
-        "when rounded",
-        "not a pattern",
-        "NNI has no",
-        "masks single",
-        "taken by",
-        "differs only",
-        "no step has",
-        "wait for",
-        "yields no masks",
-        "must be finite",
-        "1.0",
-        "65 ",
-        "18446744073709551615",
-        "names no folder of its own",
-        "merge keys",
-        "tags are",
-        "is repeated",
-        "a key must",
-    ];
-    for case in all_cases() {
-        if !case.sets.is_empty() {
-            continue;
-        }
-        let Ok(value) = serde_yaml::from_str::<serde_json::Value>(&case.text) else {
-            continue;
-        };
-        let faults = read_text(&case.text, &[]).unwrap_err();
-        if faults.iter().any(|fault| fault.message.contains("is repeated;")) {
-            continue;
-        }
-        let shape = faults
-            .iter()
-            .any(|fault| !beyond.iter().any(|word| fault.message.contains(word)));
-        if shape {
-            assert!(!validator.is_valid(&value), "{}: {}", case.name, render(&faults, false));
-        }
-    }
-}
-
-#[test]
-fn every_part_of_the_schema_is_described() {
-    fn walk(value: &serde_json::Value, path: &str, missing: &mut Vec<String>) {
-        if let Some(properties) = value.get("properties").and_then(|properties| properties.as_object()) {
-            for (key, property) in properties {
-                let described = property.get("description").is_some()
-                    || property.get("$ref").is_some()
-                    || value.get("description").is_some() && properties.len() == 1;
-                if !described {
-                    missing.push(format!("{path}/{key}"));
-                }
-            }
-            assert_eq!(value.get("additionalProperties"), Some(&false.into()), "{path}");
-        }
-        if let Some(words) = value.get("oneOf").and_then(|words| words.as_array()) {
-            for word in words {
-                if word.get("description").is_none() {
-                    missing.push(format!("{path}: {word}"));
-                }
-            }
-        }
-        match value {
-            serde_json::Value::Object(object) => {
-                for (key, below) in object {
-                    walk(below, &format!("{path}/{key}"), missing);
-                }
-            }
-            serde_json::Value::Array(items) => {
-                for (index, below) in items.iter().enumerate() {
-                    walk(below, &format!("{path}/{index}"), missing);
-                }
-            }
-            _ => {}
-        }
-    }
-    let mut missing = Vec::new();
-    walk(&serde_json::from_str(&schema_json()).unwrap(), "", &mut missing);
-    assert!(missing.is_empty(), "{missing:#?}");
-}
-
-/// Pieces that YAML files are made of, so that random texts get past the first line.
-fn yamlish() -> impl Strategy<Value = String> {
-    const PIECES: &[&str] = &[
-        "version: 1\n",
-        "name: ",
-        "steps:\n",
-        "  - ",
-        "- ",
-        ": ",
-        "{",
-        "}",
-        "[",
-        "]",
-        ", ",
-        "\n",
-        "\t",
-        "\r",
-        "\"",
-        "'",
-        "&a ",
-        "*a ",
-        "*",
-        "!!str ",
-        "!x ",
-        "<<: ",
-        "? ",
-        "| \n",
-        ">-\n",
-        "---\n",
-        "...\n",
-        "# c\n",
-        "0.5",
-        "-1",
-        "1e400",
-        ".nan",
-        ".inf",
-        "0x1F",
-        "017",
-        "null",
-        "~",
-        "true",
-        "yes",
-        "sensitivity:",
-        "flops: {}",
-        "id: a",
-        "masks: ",
-        "model: {path: m, input: [1]}\n",
-        "\u{feff}",
-        "é",
-        "\u{2028}",
-        "\0",
-        "99999999999999999999999",
-        "%YAML 1.2\n",
-        "    ",
-        "layers: ",
-        "step: ",
-    ];
-    proptest::collection::vec(proptest::sample::select(PIECES), 0..40).prop_map(|parts| parts.concat())
-}
-
-/// A change of the base file: bytes taken out, and a piece put in their place.
-fn mutated() -> impl Strategy<Value = String> {
-    (0..BASE.len(), 0..12usize, yamlish()).prop_map(|(at, cut, piece)| {
-        let end = (at + cut).min(BASE.len());
-        let piece: String = piece.chars().take(12).collect();
-        format!("{}{piece}{}", &BASE[..at], &BASE[end..])
-    })
-}
-
-fn never_panics(content: &[u8]) {
-    match read_text(content, &[]) {
-        Ok(spec) => {
-            // A file that is read means one thing.
-            let again = serde_json::to_string(&spec.pipeline.resolved()).unwrap();
-            assert_eq!(pipeline(&again, &[]), spec.pipeline);
-        }
-        Err(faults) => {
-            assert!(!faults.is_empty());
-            render(&faults, true);
-        }
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        never_panics(&bytes);
-    }
-
-    #[test]
-    fn arbitrary_yaml_never_panics(text in yamlish()) {
-        never_panics(text.as_bytes());
-    }
-
-    #[test]
-    fn changed_files_never_panic(text in mutated()) {
-        never_panics(text.as_bytes());
-    }
-
-    #[test]
-    fn arbitrary_assignments_never_panic(path in "[a-z.0-9\\[\\]]{0,30}", value in yamlish()) {
-        let set = format!("{path}={value}");
-        if let Err(faults) = read_text(BASE, &[&set]) {
-            render(&faults, false);
-        }
-    }
-}
-
-#[test]
-fn tmp_write_schema() {
-    std::fs::write(
-        concat!(env!("CARGO_MANIFEST_DIR"), "/schema/pipeline.schema.json"),
-        schema_json(),
-    )
-    .unwrap();
 }
