@@ -1,5 +1,6 @@
 //! secateur tells which parts of a neural network can be cut, and cuts them.
 
+#[cfg(feature = "torch")]
 pub mod cli;
 pub mod dataset;
 pub mod formats;
