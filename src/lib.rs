@@ -4,6 +4,8 @@
 pub mod formats;
 pub mod graph;
 pub mod labels;
+/// Mask sets, their files, the saliencies that choose them, and the repair of masks that contradict each other.
+pub mod mask;
 pub mod ops;
 pub mod prune;
 pub mod tensor;
