@@ -5,4 +5,5 @@ mod suite {
     mod nni_topology;
     #[cfg(feature = "torch")]
     mod programs;
+    mod sensitivity;
 }
