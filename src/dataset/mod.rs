@@ -26,6 +26,8 @@ mod error;
 pub mod image;
 mod image_folder;
 mod order;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 use std::path::PathBuf;
