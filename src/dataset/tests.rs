@@ -200,7 +200,7 @@ fn idx_images_become_floats_with_a_channel() {
     fs::write(&labels, idx(&[5], &[3, 1, 4, 1, 5])).unwrap();
     let source = SourceConfig::Idx {
         images: images.clone(),
-        labels: labels.clone(),
+        labels: Some(labels.clone()),
     };
     let dataset = Dataset::open(&config(source.clone(), &[1, 2, 2])).unwrap();
     assert_eq!(dataset.files(), [images, labels.clone()]);
@@ -215,6 +215,14 @@ fn idx_images_become_floats_with_a_channel() {
     // Backwards through a compressed file.
     assert_eq!(dataset.read(3..4).unwrap().inputs[0].to_f32()[0], 12.0 / 255.0);
     assert_eq!(dataset.read(0..1).unwrap().inputs[0].to_f32()[1], 1.0 / 255.0);
+
+    let unlabelled = SourceConfig::Idx {
+        images: dataset.files()[0].clone(),
+        labels: None,
+    };
+    let unlabelled = Dataset::open(&config(unlabelled, &[1, 2, 2])).unwrap();
+    assert_eq!(unlabelled.targets(), None);
+    assert!(unlabelled.read(0..5).unwrap().targets.is_none());
 
     let wrong = error(&config(source.clone(), &[1, 3, 3]));
     assert!(
@@ -420,4 +428,30 @@ fn a_truncated_png_or_bomb_is_an_error() {
             height: 61680
         }
     );
+}
+
+#[test]
+fn damaged_images_are_errors_or_images() {
+    let mut state = 1u64;
+    let mut random = |below: usize| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    let files = Dataset::open(&folder(testdata().join("images"), &[3, 20, 20]))
+        .unwrap()
+        .files();
+    for path in files {
+        let whole = fs::read(path).unwrap();
+        for _ in 0..20 {
+            let mut bytes = whole.clone();
+            let place = random(bytes.len());
+            bytes[place] = random(256) as u8;
+            bytes.truncate(bytes.len() - random(2) * random(whole.len()));
+            if let Ok(image) = image::decode(&bytes) {
+                assert_eq!(image.pixels.len(), image.width * image.height * 3);
+            }
+        }
+    }
 }
