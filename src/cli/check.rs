@@ -1,6 +1,6 @@
 //! `check FILE…`: all that can be wrong before anything runs.
 
-use super::{CliError, Exit, FileArgs, answer, load};
+use super::{CliError, Exit, FileArgs, answer, load, say};
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
@@ -13,7 +13,15 @@ pub struct Args {
 }
 
 pub fn check(args: &Args) -> Result<Exit, CliError> {
-    for loaded in load::checked(&args.files, &args.file.sets)? {
+    let all = load::checked(&args.files, &args.file.sets)?;
+    let unreadable = load::unreadable(&all);
+    for message in &unreadable {
+        say(&format!("error: {message}"));
+    }
+    if !unreadable.is_empty() {
+        return Ok(Exit::StageFailed);
+    }
+    for loaded in all {
         let steps = match loaded.dag.stages().count() {
             1 => "1 step".to_owned(),
             count => format!("{count} steps"),

@@ -1,0 +1,106 @@
+//! Pipeline files, read and turned into stages; everything wrong with all of them is shown before anything happens.
+
+use super::{CliError, say};
+use crate::pipeline::{Dag, InputRecord};
+use crate::spec::{self, Diagnostic, Set, Spec};
+use crate::stages::{self, Shared};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A valid pipeline file.
+pub struct Loaded {
+    pub file: PathBuf,
+    pub dag: Dag,
+    shared: Arc<Shared>,
+}
+
+impl Loaded {
+    pub fn name(&self) -> &str {
+        &self.shared.spec.pipeline.name
+    }
+
+    /// The folder of this pipeline's results: `--output` relative to the current folder, `output:` to the file.
+    pub fn output_folder(&self, output: Option<&Path>) -> PathBuf {
+        let written = self.shared.spec.pipeline.output.as_ref();
+        let parent = match (output, written) {
+            (Some(folder), _) => folder.into(),
+            (None, Some(written)) => written.resolve(self.shared.base()),
+            (None, None) => PathBuf::from("out"),
+        };
+        parent.join(self.name())
+    }
+
+    /// The specification with every default filled in.
+    pub fn resolved(&self) -> serde_json::Value {
+        self.shared.spec.pipeline.resolved()
+    }
+
+    /// What was read, once stages have run.
+    pub fn inputs(&self) -> Vec<InputRecord> {
+        self.shared.inputs()
+    }
+}
+
+/// Reads files as far as they say themselves what they mean; models and data are not looked at.
+pub fn outlined(files: &[PathBuf], sets: &[String]) -> Result<Vec<Loaded>, CliError> {
+    let mut diagnostics = Vec::new();
+    let mut loaded = Vec::new();
+    let mut unreadable = false;
+    let sets: Vec<Set> = sets.iter().map(|set| Set::new(set.as_str())).collect();
+    for file in files {
+        let content = match read(file) {
+            Ok(content) => content,
+            Err(error) => {
+                say(&format!("error: cannot read {}: {error}", file.display()));
+                unreadable = true;
+                continue;
+            }
+        };
+        match spec::read(content, file, &sets).and_then(|spec| load(file, spec)) {
+            Ok(one) => loaded.push(one),
+            Err(more) => diagnostics.extend(more),
+        }
+    }
+    if unreadable || !diagnostics.is_empty() {
+        return Err(show(&diagnostics));
+    }
+    Ok(loaded)
+}
+
+/// Reads files and all headers that they name.
+pub fn checked(files: &[PathBuf], sets: &[String]) -> Result<Vec<Loaded>, CliError> {
+    let loaded = outlined(files, sets)?;
+    let diagnostics: Vec<Diagnostic> = loaded.iter().flat_map(|one| stages::check(&one.shared)).collect();
+    if diagnostics.is_empty() { Ok(loaded) } else { Err(show(&diagnostics)) }
+}
+
+/// Contents that cannot be read: a run finds out by itself, `check` asks.
+pub fn unreadable(loaded: &[Loaded]) -> Vec<String> {
+    loaded.iter().flat_map(|one| stages::unreadable(&one.shared)).collect()
+}
+
+fn load(file: &Path, spec: Spec) -> Result<Loaded, Vec<Diagnostic>> {
+    let base = file.parent().map(PathBuf::from).unwrap_or_default();
+    let shared = Arc::new(Shared::new(spec, base));
+    let dag = stages::build(&shared)?;
+    Ok(Loaded {
+        file: file.into(),
+        dag,
+        shared,
+    })
+}
+
+/// Reads no more than can be valid.
+fn read(file: &Path) -> std::io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    File::open(file)?.take(spec::LARGEST_FILE as u64 + 1).read_to_end(&mut content)?;
+    Ok(content)
+}
+
+fn show(diagnostics: &[Diagnostic]) -> CliError {
+    let colour = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
+    say(spec::render(diagnostics, colour).trim_end());
+    CliError::Invalid
+}

@@ -1,0 +1,78 @@
+//! What can be wrong with a pipeline before it runs, beyond the file itself.
+//!
+//! A missing file, an unknown layer and data that do not fit the model are errors of the pipeline and point into it.
+//! Content that cannot be read is none: the stage that reads it fails.
+
+use super::layers;
+use super::shared::Shared;
+use crate::spec::{Diagnostic, Step};
+
+/// All that is wrong; empty when the pipeline can run.
+pub fn check(shared: &Shared) -> Vec<Diagnostic> {
+    let mut found = missing_files(shared);
+    if found.is_empty() {
+        found.extend(model_inputs(shared));
+        found.extend(unknown_layers(shared));
+    }
+    found
+}
+
+/// Contents that cannot be read, one line each.
+pub fn unreadable(shared: &Shared) -> Vec<String> {
+    shared.model().err().map(|error| error.to_string()).into_iter().collect()
+}
+
+fn missing_files(shared: &Shared) -> Vec<Diagnostic> {
+    let inputs = shared.spec.pipeline.input_paths().into_iter();
+    let faults = inputs.filter_map(|input| {
+        let path = input.path.resolve(shared.base());
+        let message = match std::fs::metadata(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                format!("there is no file {}", path.display())
+            }
+            Err(error) => format!("cannot read {}: {error}", path.display()),
+            Ok(data) if input.folder && !data.is_dir() => format!("{} is not a folder", path.display()),
+            Ok(data) if !input.folder && data.is_dir() => format!("{} is a folder, not a file", path.display()),
+            Ok(_) => return None,
+        };
+        Some(shared.spec.spans.diagnostic(&input.place, message, None))
+    });
+    faults.collect()
+}
+
+fn model_inputs(shared: &Shared) -> Option<Diagnostic> {
+    let graph = &shared.model().ok()?.graph;
+    let count = graph.inputs.len();
+    (count != 1).then(|| {
+        let message = format!("the model takes {count} inputs, but samples have one");
+        let help = "wrap it in a module whose forward takes one tensor, and trace that".to_owned();
+        shared.spec.spans.diagnostic("model.path", message, Some(help))
+    })
+}
+
+fn unknown_layers(shared: &Shared) -> Vec<Diagnostic> {
+    let Ok(model) = shared.model() else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    for (index, step) in shared.spec.pipeline.steps.iter().enumerate() {
+        let Step::Sensitivity(step) = step else { continue };
+        let place = shared.spec.pipeline.step_place(index);
+        match layers::choose(&model.graph, step.layers.as_deref()) {
+            Err(unmatched) => {
+                for one in unmatched {
+                    let path = format!("{place}.layers[{}]", one.index);
+                    let diagnostic = shared.spec.spans.diagnostic(&path, one.message, None);
+                    found.push(diagnostic.with_suggestion(one.suggestion));
+                }
+            }
+            Ok(layers) if layers.is_empty() => {
+                let message = "the model has no convolution, so there is nothing to measure";
+                let help = "name linear layers under `layers`".to_owned();
+                found.push(shared.spec.spans.diagnostic(&place, message, Some(help)));
+            }
+            Ok(_) => {}
+        }
+    }
+    found
+}

@@ -1,0 +1,89 @@
+//! Which layers a step means: names, globs and the default.
+
+use crate::graph::Graph;
+use crate::spec::{LayerPattern, nearest};
+use crate::topology::{Layer, LayerKind, layers};
+
+/// A pattern that means no layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unmatched {
+    /// Which of the patterns.
+    pub index: usize,
+    pub message: String,
+    pub suggestion: Option<String>,
+}
+
+/// Layers with filters in the order in which their modules were registered.
+pub fn registered(graph: &Graph) -> Vec<Layer> {
+    let mut found = layers(graph);
+    found.retain(|layer| layer.kind != LayerKind::Embedding);
+    found.sort_by_key(|layer| layer.weight);
+    found
+}
+
+/// The layers that patterns mean; without patterns every convolution. Patterns add up, and order stays registration's.
+pub fn choose(graph: &Graph, patterns: Option<&[LayerPattern]>) -> Result<Vec<Layer>, Vec<Unmatched>> {
+    let mut layers = registered(graph);
+    let Some(patterns) = patterns else {
+        layers.retain(Layer::is_convolution);
+        return Ok(layers);
+    };
+    let mut wanted = vec![false; layers.len()];
+    let mut unmatched = Vec::new();
+    for (index, pattern) in patterns.iter().enumerate() {
+        let matches = matcher(pattern);
+        let mut any = false;
+        for (layer, wanted) in layers.iter().zip(&mut wanted) {
+            if matches(&layer.name) {
+                (*wanted, any) = (true, true);
+            }
+        }
+        if !any {
+            unmatched.push(miss(graph, &layers, index, pattern));
+        }
+    }
+    if !unmatched.is_empty() {
+        return Err(unmatched);
+    }
+    let mut wanted = wanted.into_iter();
+    layers.retain(|_| wanted.next().unwrap_or_default());
+    Ok(layers)
+}
+
+/// A name matches itself, whatever characters it has; else the pattern is a glob.
+fn matcher(pattern: &str) -> impl Fn(&str) -> bool {
+    let glob = globset::Glob::new(pattern).map(|glob| glob.compile_matcher()).ok();
+    let pattern = pattern.to_owned();
+    move |name| name == pattern || glob.as_ref().is_some_and(|glob| glob.is_match(name))
+}
+
+fn miss(graph: &Graph, layers: &[Layer], index: usize, pattern: &str) -> Unmatched {
+    let module = graph.modules.iter().find(|module| module.path == pattern && !pattern.is_empty());
+    let inside = format!("{pattern}.*");
+    let has_layers = layers.iter().any(|layer| layer.name.starts_with(&inside[..inside.len() - 1]));
+    let (message, suggestion) = match module {
+        Some(_) if has_layers => (
+            format!("`{pattern}` is a module that holds layers, not a layer"),
+            Some(inside),
+        ),
+        Some(module) => (
+            format!(
+                "`{pattern}` is a {}; only convolutions and linear layers have filters to mask",
+                module.class
+            ),
+            None,
+        ),
+        None => {
+            let names = layers.iter().map(|layer| layer.name.as_str());
+            (
+                format!("no layer is called or matches `{pattern}`"),
+                nearest(pattern, names).map(str::to_owned),
+            )
+        }
+    };
+    Unmatched {
+        index,
+        message,
+        suggestion,
+    }
+}

@@ -1,0 +1,223 @@
+//! What the steps of one pipeline share: the model, read at most once, and the digests of what was read.
+//!
+//! Everything is lazy: a run whose results all lie in the store reads no more than names and digests.
+
+use crate::graph::{Evaluate, Graph};
+use crate::pipeline::{Failure, InputRecord};
+use crate::readers;
+use crate::spec::Spec;
+use crate::store::{Digest, DigestError, Document, Key, Store};
+use crate::topology::{self, Options, Walked};
+use bytes::Bytes;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// Raised whenever a reader makes another graph of the same file.
+const READER: u32 = 1;
+
+/// An input whose content cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {message}", path.display())]
+pub struct Unreadable {
+    pub path: PathBuf,
+    pub message: String,
+}
+
+/// A model as it was read.
+pub struct Model {
+    pub graph: Graph,
+    /// Of the bytes that were read.
+    pub digest: Key,
+}
+
+/// One pipeline's shared state.
+pub struct Shared {
+    pub spec: Spec,
+    base: PathBuf,
+    model: OnceLock<Result<Model, Unreadable>>,
+    /// What was read, by its place in the pipeline file.
+    read: Mutex<BTreeMap<String, Seen>>,
+}
+
+/// The content under which an input was used.
+#[derive(Clone, Debug)]
+struct Seen {
+    path: String,
+    digest: Key,
+    bytes: u64,
+    /// The files and their digests.
+    files: Vec<(PathBuf, Digest)>,
+}
+
+impl Shared {
+    /// `base` is the folder of the pipeline file.
+    pub fn new(spec: Spec, base: PathBuf) -> Shared {
+        Shared {
+            spec,
+            base,
+            model: OnceLock::new(),
+            read: Mutex::default(),
+        }
+    }
+
+    pub fn base(&self) -> &Path {
+        &self.base
+    }
+
+    /// Where the model lies.
+    pub fn model_path(&self) -> PathBuf {
+        self.spec.pipeline.model.path.resolve(&self.base)
+    }
+
+    /// The model, read when it is first asked for.
+    pub fn model(&self) -> Result<&Model, Unreadable> {
+        let read = || {
+            let path = self.model_path();
+            let unreadable = |message: String| Unreadable {
+                path: path.clone(),
+                message,
+            };
+            let bytes = std::fs::read(&path).map_err(|error| unreadable(error.to_string()))?;
+            let digest = Key::of(&bytes);
+            let graph = readers::read_model(Bytes::from(bytes)).map_err(|error| unreadable(error.to_string()))?;
+            Ok(Model { graph, digest })
+        };
+        self.model.get_or_init(read).as_ref().map_err(Clone::clone)
+    }
+
+    /// The digest of a file that the pipeline names at `place`; it is listed among the run's inputs.
+    pub fn digest(&self, store: &Store, place: &str) -> Result<Key, Failure> {
+        let inputs = self.spec.pipeline.input_paths();
+        let Some(input) = inputs.iter().find(|input| input.place == place) else {
+            return Err(Failure::of(format!("the pipeline names nothing at {place}")));
+        };
+        let path = input.path.resolve(&self.base);
+        let digest = store.digest(&path).map_err(Failure::of)?;
+        let written = input.path.to_string();
+        self.note(place, written, digest.digest, digest.bytes, vec![(path, digest)]);
+        Ok(digest.digest)
+    }
+
+    /// Lists what was read at a place of the pipeline file.
+    pub fn note(&self, place: &str, path: String, digest: Key, bytes: u64, files: Vec<(PathBuf, Digest)>) {
+        let seen = Seen {
+            path,
+            digest,
+            bytes,
+            files,
+        };
+        self.seen().insert(place.into(), seen);
+    }
+
+    fn seen(&self) -> MutexGuard<'_, BTreeMap<String, Seen>> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was read, in the order of the pipeline file.
+    pub fn inputs(&self) -> Vec<InputRecord> {
+        let seen = self.seen();
+        let places = self.spec.pipeline.input_paths();
+        let found = places.iter().filter_map(|input| seen.get(&input.place));
+        found
+            .map(|seen| InputRecord {
+                path: seen.path.clone(),
+                digest: seen.digest.to_string(),
+                bytes: seen.bytes,
+            })
+            .collect()
+    }
+
+    /// Holds, after the work, that every input still is what the key says: a file that changed meanwhile must not leave
+    /// results under the old content's key.
+    pub fn unchanged(&self, store: &Store) -> Result<(), Failure> {
+        let seen = self.seen().clone();
+        for (path, digest) in seen.values().flat_map(|seen| &seen.files) {
+            let now = store.digest(path).map_err(Failure::of)?;
+            if now != *digest {
+                return Err(Failure::of(DigestError::Changed { path: path.clone() }));
+            }
+        }
+        let used = self.model.get().and_then(|model| model.as_ref().ok());
+        match (used, seen.get("model.path")) {
+            (Some(model), Some(seen)) if model.digest != seen.digest => Err(Failure::of(DigestError::Changed {
+                path: self.model_path(),
+            })),
+            _ => Ok(()),
+        }
+    }
+
+    /// What every analysis of the model's structure depends on.
+    pub fn topology_document(&self, store: &Store) -> Result<Document, Failure> {
+        Ok(Document::new()
+            .with("model", json!(self.digest(store, "model.path")?))
+            .with("reader", READER)
+            .with("input", json!(self.spec.pipeline.model.input))
+            .with("evaluator", cfg!(feature = "torch")))
+    }
+
+    /// The shape of a batch of the model's input.
+    pub fn batch_shape(&self, batch: usize) -> Vec<usize> {
+        let sample = self.spec.pipeline.model.input.iter();
+        std::iter::once(batch).chain(sample.map(|&extent| extent as usize)).collect()
+    }
+
+    /// The model, walked with labels.
+    pub fn walk(&self) -> Result<Walk<'_>, Failure> {
+        let graph = &self.model().map_err(Failure::of)?.graph;
+        let with = |batch| {
+            let options = Options::of_shapes(graph.inputs.iter().map(|_| self.batch_shape(batch)));
+            let walked = topology::walk(graph, &options, evaluator());
+            Walk { walked, batch }
+        };
+        // A trace may have its batch size baked in, and an operator that drops axes of length 1 takes a batch of one
+        // for such an axis. The first batch size that comes out at the other end is right.
+        let fits = |walk: &Walk<'_>| {
+            let output = graph.output_values().first().map(|&value| walk.fact(value).shape());
+            let kept = output.flatten().and_then(|shape| shape.first()) == Some(&walk.batch);
+            kept && walk.issues.len() == graph.issues.len()
+        };
+        let first = with(1);
+        if fits(&first) {
+            return Ok(first);
+        }
+        Ok([2, 3].into_iter().map(with).find(fits).unwrap_or(first))
+    }
+}
+
+/// A walked model and the batch size that it was walked with.
+pub struct Walk<'g> {
+    walked: Walked<'g>,
+    pub batch: usize,
+}
+
+impl<'g> Deref for Walk<'g> {
+    type Target = Walked<'g>;
+
+    fn deref(&self) -> &Walked<'g> {
+        &self.walked
+    }
+}
+
+impl DerefMut for Walk<'_> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.walked
+    }
+}
+
+/// What runs single operators for the topology.
+fn evaluator() -> &'static dyn Evaluate {
+    &crate::graph::NoEvaluator
+}
+
+/// The libtorch that runs models, if one does.
+pub fn libtorch_version() -> Option<&'static str> {
+    None
+}
+
+/// The class of instructions that models run with.
+pub fn isa_class() -> &'static str {
+    "none"
+}
