@@ -2,4 +2,7 @@
 
 mod suite {
     mod architecture;
+    mod nni_topology;
+    #[cfg(feature = "torch")]
+    mod programs;
 }

@@ -64,9 +64,9 @@ impl Exit {
             CliError::Invalid | CliError::Usage(_) | CliError::Run(RunError::Dag(_)) => Exit::Usage,
             CliError::Run(RunError::Busy(Busy::Held { .. })) => Exit::Busy,
             CliError::Stopped | CliError::Run(RunError::Busy(Busy::Stopped)) => Exit::Incomplete,
-            CliError::Run(RunError::Busy(Busy::Store(_)) | RunError::Store(_)) | CliError::Store(_) | CliError::Output(_) => {
-                Exit::StageFailed
-            }
+            CliError::Run(RunError::Busy(Busy::Store(_)) | RunError::Store(_))
+            | CliError::Store(_)
+            | CliError::Output(_) => Exit::StageFailed,
         }
     }
 }
@@ -83,7 +83,13 @@ mod tests {
 
     #[test]
     fn the_first_of_the_contract_wins() {
-        let order = [Exit::Bug, Exit::StageFailed, Exit::Incomplete, Exit::GateFailed, Exit::Done];
+        let order = [
+            Exit::Bug,
+            Exit::StageFailed,
+            Exit::Incomplete,
+            Exit::GateFailed,
+            Exit::Done,
+        ];
         for (index, &worse) in order.iter().enumerate() {
             for &better in &order[index..] {
                 assert_eq!(worse.worse(better), worse);

@@ -5,7 +5,9 @@ use std::num::NonZeroUsize;
 /// Physical cores that this process may use: hyper-threads share the units that convolutions keep busy.
 pub fn physical_cores() -> NonZeroUsize {
     let allowed = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    count_cores().and_then(NonZeroUsize::new).map_or(allowed, |cores| cores.min(allowed))
+    count_cores()
+        .and_then(NonZeroUsize::new)
+        .map_or(allowed, |cores| cores.min(allowed))
 }
 
 /// Each core's threads list one another, so cores are the distinct lists.
@@ -21,7 +23,10 @@ fn count_cores() -> Option<usize> {
 
 #[cfg(target_os = "macos")]
 fn count_cores() -> Option<usize> {
-    let output = std::process::Command::new("sysctl").args(["-n", "hw.physicalcpu"]).output().ok()?;
+    let output = std::process::Command::new("sysctl")
+        .args(["-n", "hw.physicalcpu"])
+        .output()
+        .ok()?;
     String::from_utf8(output.stdout).ok()?.trim().parse().ok()
 }
 

@@ -73,7 +73,11 @@ pub fn outlined(files: &[PathBuf], sets: &[String]) -> Result<Vec<Loaded>, CliEr
 pub fn checked(files: &[PathBuf], sets: &[String]) -> Result<Vec<Loaded>, CliError> {
     let loaded = outlined(files, sets)?;
     let diagnostics: Vec<Diagnostic> = loaded.iter().flat_map(|one| stages::check(&one.shared)).collect();
-    if diagnostics.is_empty() { Ok(loaded) } else { Err(show(&diagnostics)) }
+    if diagnostics.is_empty() {
+        Ok(loaded)
+    } else {
+        Err(show(&diagnostics))
+    }
 }
 
 /// Contents that cannot be read: a run finds out by itself, `check` asks.
@@ -95,7 +99,9 @@ fn load(file: &Path, spec: Spec) -> Result<Loaded, Vec<Diagnostic>> {
 /// Reads no more than can be valid.
 fn read(file: &Path) -> std::io::Result<Vec<u8>> {
     let mut content = Vec::new();
-    File::open(file)?.take(spec::LARGEST_FILE as u64 + 1).read_to_end(&mut content)?;
+    File::open(file)?
+        .take(spec::LARGEST_FILE as u64 + 1)
+        .read_to_end(&mut content)?;
     Ok(content)
 }
 

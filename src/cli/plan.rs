@@ -44,7 +44,11 @@ pub fn plan(args: &Args) -> Result<Exit, CliError> {
         pending |= assessments.iter().any(|one| one.verdict.is_pending());
         answer(&text(loaded.name(), &assessments))?;
     }
-    Ok(if pending && args.exit_code { Exit::Pending } else { Exit::Done })
+    Ok(if pending && args.exit_code {
+        Exit::Pending
+    } else {
+        Exit::Done
+    })
 }
 
 fn text(name: &str, assessments: &[Assessment]) -> String {
@@ -67,7 +71,11 @@ fn text(name: &str, assessments: &[Assessment]) -> String {
             Verdict::Run { reasons } => {
                 text.push_str("will run");
                 if let Some(cells) = one.cells {
-                    let _ = write!(text, ", {} cells to compute, {} in the store", cells.computed, cells.reused);
+                    let _ = write!(
+                        text,
+                        ", {} cells to compute, {} in the store",
+                        cells.computed, cells.reused
+                    );
                 }
                 text.push('\n');
                 for reason in reasons {

@@ -41,7 +41,11 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, quiet: bool, logs: impl FnOnce(MultiProgress)) -> Result<Exit, CliError> {
-    let mode = if quiet && args.progress == Mode::Auto { Mode::None } else { args.progress };
+    let mode = if quiet && args.progress == Mode::Auto {
+        Mode::None
+    } else {
+        args.progress
+    };
     let reporter = Reporter::new(mode);
     logs(reporter.bars());
     let stop = Stop::default();

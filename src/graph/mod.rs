@@ -8,12 +8,16 @@
 //! one graph runs at every batch size.
 
 mod evaluate;
+mod resolve;
 mod schema;
+#[cfg(test)]
+pub(crate) mod testing;
 mod text;
 mod verify;
 
 pub use evaluate::{Evaluate, EvaluateError, NoEvaluator};
-pub use schema::{AllowList, Schema, SchemaArg, allow_list};
+pub use resolve::{ResolveError, Resolved, resolve};
+pub use schema::{AllowList, Base, Kind, ListKind, Schema, SchemaArg, allow_list, functional_twin, is_in_place};
 pub use text::{ParseError, parse, print};
 pub use verify::{Fault, verify};
 

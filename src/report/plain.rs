@@ -153,18 +153,21 @@ mod tests {
                 id: "sens".into(),
                 kind: "sensitivity",
                 status,
-                cells: Cells {
-                    computed: 3,
-                    reused: 1,
-                },
+                cells: Cells { computed: 3, reused: 1 },
                 seconds: 1.25,
                 message: message.map(Into::into),
             })
         };
         let done = finished(Status::Computed, None);
-        assert_eq!(done.as_deref(), Some("sens: computed in 1.2 s, 3 cells computed, 1 reused"));
+        assert_eq!(
+            done.as_deref(),
+            Some("sens: computed in 1.2 s, 3 cells computed, 1 reused")
+        );
         let failed = finished(Status::Failed, Some("it broke"));
-        assert_eq!(failed.as_deref(), Some("sens: failed, 3 cells computed, 1 reused: it broke"));
+        assert_eq!(
+            failed.as_deref(),
+            Some("sens: failed, 3 cells computed, 1 reused: it broke")
+        );
     }
 
     #[test]

@@ -19,7 +19,12 @@ pub fn check(shared: &Shared) -> Vec<Diagnostic> {
 
 /// Contents that cannot be read, one line each.
 pub fn unreadable(shared: &Shared) -> Vec<String> {
-    shared.model().err().map(|error| error.to_string()).into_iter().collect()
+    shared
+        .model()
+        .err()
+        .map(|error| error.to_string())
+        .into_iter()
+        .collect()
 }
 
 fn missing_files(shared: &Shared) -> Vec<Diagnostic> {

@@ -51,7 +51,11 @@ impl Stage for Dependencies {
     fn run(&self, context: &Context<'_>) -> Result<Outcome, Failure> {
         let mut walked = self.shared.walk()?;
         let nni = (self.step.compat == Compat::Nni).then(|| topology::nni_sets(&walked));
-        let title = if nni.is_some() { "Convolutional Layers" } else { "Layers" };
+        let title = if nni.is_some() {
+            "Convolutional Layers"
+        } else {
+            "Layers"
+        };
         // The seed's tables list convolutions only.
         let only_convolutions = |sets: Vec<Vec<String>>| -> Vec<Vec<String>> {
             let Some(nni) = &nni else { return sets };
@@ -100,7 +104,9 @@ impl Stage for Dependencies {
         let coupling = topology::coupling(&mut walked);
         let groups = tables::count(coupling.groups.len(), "coupled group", "coupled groups");
         let frozen = tables::count(coupling.frozen.len(), "layer", "layers");
-        outcome.summary.push(format!("{groups}; {frozen} with channels that must stay"));
+        outcome
+            .summary
+            .push(format!("{groups}; {frozen} with channels that must stay"));
         if !coupling.issues.is_empty() {
             let issues = tables::count(coupling.issues.len(), "operator is", "operators are");
             outcome.warnings.push(format!(

@@ -52,13 +52,21 @@ impl Stage for Flops {
         for cost in &flops.rows {
             let shape: Vec<String> = cost.output_shape.iter().map(ToString::to_string).collect();
             let (params, macs) = (cost.params.to_string(), cost.macs.to_string());
-            rows.push(vec![cost.layer.clone(), cost.class.clone(), shape.join("x"), params, macs]);
+            rows.push(vec![
+                cost.layer.clone(),
+                cost.class.clone(),
+                shape.join("x"),
+                params,
+                macs,
+            ]);
         }
         let (params, macs) = (flops.params.to_string(), flops.macs.to_string());
         rows.push(tables::row(["total", "", "", &params, &macs]));
         let mut outcome = Outcome::default();
         outcome.files.insert("flops.csv".into(), tables::csv(rows)?);
-        outcome.summary.push(format!("{macs} multiply-accumulates a sample, {params} parameters"));
+        outcome
+            .summary
+            .push(format!("{macs} multiply-accumulates a sample, {params} parameters"));
         self.shared.unchanged(context.store)?;
         Ok(outcome)
     }

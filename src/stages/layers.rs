@@ -58,9 +58,14 @@ fn matcher(pattern: &str) -> impl Fn(&str) -> bool {
 }
 
 fn miss(graph: &Graph, layers: &[Layer], index: usize, pattern: &str) -> Unmatched {
-    let module = graph.modules.iter().find(|module| module.path == pattern && !pattern.is_empty());
+    let module = graph
+        .modules
+        .iter()
+        .find(|module| module.path == pattern && !pattern.is_empty());
     let inside = format!("{pattern}.*");
-    let has_layers = layers.iter().any(|layer| layer.name.starts_with(&inside[..inside.len() - 1]));
+    let has_layers = layers
+        .iter()
+        .any(|layer| layer.name.starts_with(&inside[..inside.len() - 1]));
     let (message, suggestion) = match module {
         Some(_) if has_layers => (
             format!("`{pattern}` is a module that holds layers, not a layer"),

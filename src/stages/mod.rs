@@ -28,7 +28,9 @@ pub fn build(shared: &Arc<Shared>) -> Result<Dag, Vec<Diagnostic>> {
             DagError::Cycle { ids } => ids.first(),
             DagError::Duplicate { id } | DagError::Unknown { id, .. } | DagError::NoSuchStage { id, .. } => Some(id),
         };
-        let index = steps.iter().position(|step| culprit.is_some_and(|id| **id == **step.id()));
+        let index = steps
+            .iter()
+            .position(|step| culprit.is_some_and(|id| **id == **step.id()));
         let path = index.map_or("steps".to_owned(), |index| format!("steps[{index}]"));
         vec![shared.spec.spans.diagnostic(&path, error.to_string(), None)]
     })

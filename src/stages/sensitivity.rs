@@ -6,12 +6,29 @@ use crate::store::{Document, Store};
 use std::sync::Arc;
 pub const KIND: &str = "sensitivity";
 pub const NAMES: &[&str] = &[];
-pub struct Sensitivity { _shared: Arc<Shared>, step: spec::Sensitivity }
-impl Sensitivity { pub fn new(shared: Arc<Shared>, step: spec::Sensitivity) -> Sensitivity { Sensitivity { _shared: shared, step } } }
+pub struct Sensitivity {
+    _shared: Arc<Shared>,
+    step: spec::Sensitivity,
+}
+impl Sensitivity {
+    pub fn new(shared: Arc<Shared>, step: spec::Sensitivity) -> Sensitivity {
+        Sensitivity { _shared: shared, step }
+    }
+}
 impl Stage for Sensitivity {
-    fn id(&self) -> &str { &self.step.id }
-    fn kind(&self) -> &'static str { KIND }
-    fn names(&self) -> &'static [&'static str] { NAMES }
-    fn document(&self, _: &Store, _: &Read) -> Result<Document, Failure> { Err(Failure::of("stub")) }
-    fn run(&self, _: &Context<'_>) -> Result<Outcome, Failure> { Err(Failure::of("stub")) }
+    fn id(&self) -> &str {
+        &self.step.id
+    }
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+    fn names(&self) -> &'static [&'static str] {
+        NAMES
+    }
+    fn document(&self, _: &Store, _: &Read) -> Result<Document, Failure> {
+        Err(Failure::of("stub"))
+    }
+    fn run(&self, _: &Context<'_>) -> Result<Outcome, Failure> {
+        Err(Failure::of("stub"))
+    }
 }

@@ -161,7 +161,9 @@ impl Shared {
     /// The shape of a batch of the model's input.
     pub fn batch_shape(&self, batch: usize) -> Vec<usize> {
         let sample = self.spec.pipeline.model.input.iter();
-        std::iter::once(batch).chain(sample.map(|&extent| extent as usize)).collect()
+        std::iter::once(batch)
+            .chain(sample.map(|&extent| extent as usize))
+            .collect()
     }
 
     /// The model, walked with labels.

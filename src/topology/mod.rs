@@ -10,6 +10,8 @@ mod flops;
 mod layers;
 mod nni;
 mod sets;
+#[cfg(test)]
+mod tests;
 mod walk;
 
 pub use coupling::{Coupling, Frozen, Group, Heads, ParamUnits, coupling};

@@ -1,0 +1,295 @@
+//! Samples for a model: from files to batches of the numbers that a network takes.
+//!
+//! Owns the sources of the pipeline file (IDX, npz, safetensors, folders of images), their conversion to float32, the
+//! choice of samples, and reading ahead. Deliberately knows nothing of YAML, models and metrics; file formats are
+//! `formats/`' business.
+//!
+//! # Memory
+//!
+//! Opening reads headers (and lists folders) only, and memory does not grow with a dataset's size, but for the names of
+//! images (about 60 bytes each) and the numbers of drawn samples (8 bytes each); compressed files are read as streams.
+//! While batches are read ([`Dataset::batches`]), there are at most [`READ_AHEAD`] + 1 converted batches (one in the
+//! consumer's hands, the others ahead of it) and one raw one: [`Dataset::memory_bound`] gives the bytes. Folders of images
+//! add, for each decoding thread, one file and its pixels: 3 bytes a pixel (9 for progressive JPEG) of at most
+//! [`image::PIXEL_LIMIT`] pixels, that is 0.6 MB for a usual photograph of ImageNet.
+//!
+//! # Threads
+//!
+//! One thread reads ahead. Images are decoded by the pool given to [`Dataset::open_in`], else by rayon's global one, so a
+//! bound on that pool bounds decoding too. The same arguments give the same batches, whatever the threads.
+
+mod arrays;
+mod batch;
+mod batches;
+mod convert;
+mod error;
+pub mod image;
+mod image_folder;
+mod order;
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::tensor::{DType, Tensor};
+
+use arrays::Arrays;
+use batch::Places;
+pub use batch::{Batch, Origins};
+pub use batches::{Batches, READ_AHEAD};
+use convert::Conversion;
+pub use convert::Normalize;
+pub use error::DatasetError;
+use image_folder::ImageFolder;
+use order::Order;
+pub use order::Samples;
+
+/// Where samples come from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SourceConfig {
+    /// Two files of MNIST's format, plain or `.gz`.
+    Idx { images: PathBuf, labels: PathBuf },
+    /// Two arrays of an `.npz` archive.
+    Npz {
+        path: PathBuf,
+        inputs: String,
+        targets: Option<String>,
+    },
+    /// Two tensors of a safetensors file.
+    Safetensors {
+        path: PathBuf,
+        inputs: String,
+        targets: Option<String>,
+    },
+    /// One folder a class, sorted by name.
+    ImageFolder {
+        path: PathBuf,
+        /// The length of the shorter side; `None` keeps the size.
+        resize: Option<u32>,
+        /// The side of the square cut from the centre; `None` keeps the whole image.
+        crop: Option<u32>,
+    },
+}
+
+/// All that decides which numbers come out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    pub source: SourceConfig,
+    pub normalize: Option<Normalize>,
+    /// `None` for all.
+    pub samples: Option<Samples>,
+    /// What `samples` draws with.
+    pub seed: u64,
+    /// One sample's shape as the model takes it, without batch axis.
+    pub shape: Vec<usize>,
+    /// The type that the model takes: float32, or int64 for token numbers and the like.
+    pub dtype: DType,
+}
+
+/// Rows as they stand in the files.
+struct Raw {
+    inputs: Tensor,
+    targets: Option<Tensor>,
+}
+
+/// A kind of source. Rows are numbered as the source orders them; a [`Dataset`] picks from them.
+trait Source: Send + Sync {
+    /// Number of rows.
+    fn len(&self) -> usize;
+
+    /// Reads these rows, which are in range.
+    fn read(&self, rows: &[usize]) -> Result<Raw, DatasetError>;
+
+    /// The place of a row's target, for messages.
+    fn place(&self, row: usize) -> String;
+
+    /// The type of converted targets: int64, float32 or none.
+    fn targets(&self) -> Option<DType>;
+
+    /// Bytes of one raw sample and its target.
+    fn raw_bytes(&self) -> usize;
+
+    /// How many numbers one target has.
+    fn target_numbers(&self) -> usize;
+
+    /// Number of classes, where it is known without reading.
+    fn classes(&self) -> Option<usize> {
+        None
+    }
+
+    /// The files that these rows are read from.
+    fn files(&self, rows: &mut dyn Iterator<Item = usize>) -> Vec<PathBuf>;
+
+    /// The class that a row's folder gives it.
+    fn class_of(&self, _row: usize) -> Option<usize> {
+        None
+    }
+}
+
+/// An opened dataset; cheap to clone, usable from any thread.
+#[derive(Clone)]
+pub struct Dataset(Arc<Opened>);
+
+struct Opened {
+    source: Box<dyn Source>,
+    order: Order,
+    conversion: Conversion,
+}
+
+impl Places for Opened {
+    fn target(&self, sample: usize) -> String {
+        if sample < self.order.len() {
+            self.source.place(self.order.row(sample))
+        } else {
+            format!("sample {sample}")
+        }
+    }
+}
+
+impl Dataset {
+    /// Opens a dataset: reads headers and lists folders, reads no sample. Images are decoded in rayon's global pool.
+    ///
+    /// # Errors
+    /// When a file is missing or not what it should be, or the samples do not fit the model's input.
+    pub fn open(config: &Config) -> Result<Dataset, DatasetError> {
+        Dataset::open_in(config, None)
+    }
+
+    /// As [`Dataset::open`], decoding images in the given pool.
+    pub fn open_in(config: &Config, pool: Option<Arc<rayon::ThreadPool>>) -> Result<Dataset, DatasetError> {
+        let conversion = Conversion::new(&config.shape, config.dtype, config.normalize.as_ref())?;
+        let source: Box<dyn Source> = match &config.source {
+            SourceConfig::Idx { images, labels } => Box::new(Arrays::idx(images, labels, &conversion)?),
+            SourceConfig::Npz { path, inputs, targets } => {
+                Box::new(Arrays::npz(path, inputs, targets.as_deref(), &conversion)?)
+            }
+            SourceConfig::Safetensors { path, inputs, targets } => {
+                Box::new(Arrays::safetensors(path, inputs, targets.as_deref(), &conversion)?)
+            }
+            SourceConfig::ImageFolder { path, resize, crop } => {
+                let geometry = image::Geometry {
+                    resize: *resize,
+                    crop: *crop,
+                };
+                let folder = ImageFolder::open(path, geometry, &config.shape, pool)?;
+                conversion.accepts(DType::U8, &config.shape, &path.display().to_string())?;
+                Box::new(folder)
+            }
+        };
+        let order = Order::new(source.len(), config.samples, config.seed)?;
+        Ok(Dataset(Arc::new(Opened {
+            source,
+            order,
+            conversion,
+        })))
+    }
+
+    /// Number of samples.
+    pub fn len(&self) -> usize {
+        self.0.order.len()
+    }
+
+    /// Never: an empty dataset does not open.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// One sample's shape, as the model takes it.
+    pub fn sample_shape(&self) -> &[usize] {
+        self.0.conversion.shape()
+    }
+
+    /// The type of inputs: float32 or int64.
+    pub fn dtype(&self) -> DType {
+        self.0.conversion.dtype()
+    }
+
+    /// The type of targets: int64, float32, or `None` without targets.
+    pub fn targets(&self) -> Option<DType> {
+        self.0.source.targets()
+    }
+
+    /// Number of classes, where it is known without reading samples (folders of images).
+    pub fn classes(&self) -> Option<usize> {
+        self.0.source.classes()
+    }
+
+    /// The files whose contents decide the samples, for digests; images in sample order.
+    ///
+    /// For folders of images a sample's class comes from its folder's name, not from any file's content: whatever
+    /// identifies the dataset by content needs [`Dataset::file_classes`] beside it.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let order = &self.0.order;
+        self.0
+            .source
+            .files(&mut (0..order.len()).map(|sample| order.row(sample)))
+    }
+
+    /// For folders of images: the class of each of [`Dataset::files`].
+    pub fn file_classes(&self) -> Option<Vec<usize>> {
+        let order = &self.0.order;
+        (0..order.len())
+            .map(|sample| self.0.source.class_of(order.row(sample)))
+            .collect()
+    }
+
+    /// The file and place of a sample's target, for messages.
+    pub fn place(&self, sample: usize) -> String {
+        self.0.target(sample)
+    }
+
+    /// Reads a range of samples.
+    pub fn read(&self, samples: Range<usize>) -> Result<Batch, DatasetError> {
+        let Opened {
+            source,
+            order,
+            conversion,
+        } = &*self.0;
+        let Range { start, end } = samples;
+        if start > end || end > order.len() {
+            return Err(DatasetError::Range {
+                start,
+                end,
+                len: order.len(),
+            });
+        }
+        let rows: Vec<usize> = (start..end).map(|sample| order.row(sample)).collect();
+        let raw = source.read(&rows)?;
+        let targets = match &raw.targets {
+            Some(targets) => Some(convert::targets(targets, |index| source.place(rows[index]))?),
+            None => None,
+        };
+        Ok(Batch {
+            inputs: vec![conversion.apply(&raw.inputs)],
+            targets,
+            first: start,
+            origins: Origins::new(self.0.clone()),
+        })
+    }
+
+    /// All samples in order, `batch_size` at a time (at least 1; the last batch may be short), read ahead by a thread.
+    /// After an error nothing follows.
+    pub fn batches(&self, batch_size: usize) -> Batches {
+        Batches::start(self.clone(), batch_size.max(1))
+    }
+
+    /// The most bytes that [`Dataset::batches`] holds at once, the batch in the consumer's hands included. Decoders of
+    /// images and of compressed files come on top: see the module's documentation.
+    pub fn memory_bound(&self, batch_size: usize) -> usize {
+        let Opened { source, conversion, .. } = &*self.0;
+        let converted = conversion
+            .sample_bytes()
+            .saturating_add(source.target_numbers().saturating_mul(8));
+        // A growing buffer may be twice as large as what it holds.
+        let sample = converted
+            .saturating_mul(READ_AHEAD + 1)
+            .saturating_add(source.raw_bytes().saturating_mul(2));
+        batch_size.min(self.len()).saturating_mul(sample)
+    }
+}
+
+impl std::fmt::Debug for Dataset {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Dataset({} samples of {:?})", self.len(), self.sample_shape())
+    }
+}

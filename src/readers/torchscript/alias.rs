@@ -1,0 +1,259 @@
+//! Tensors that share memory, and writes in place made functional.
+//!
+//! Owns the cells: every tensor of the code is a cell whose value changes when it is written. A view knows its base; a
+//! write to it becomes a scatter into the base, and a view read after its base changed is taken again. Where an
+//! operator may or may not copy (`reshape`, `contiguous`), reading the other side after a write is refused. Deliberately
+//! knows nothing of the code.
+
+use super::value::{CellId, View};
+use crate::graph::{Arg, ValueId};
+use std::rc::Rc;
+
+/// Adds nodes on behalf of this module.
+pub trait Emit {
+    /// Adds one node with one result.
+    fn node(&mut self, op: &str, args: Vec<Arg>, keywords: Vec<(String, Arg)>) -> Result<ValueId, String>;
+}
+
+struct Cell {
+    value: ValueId,
+    /// Raised at each change.
+    version: u64,
+    base: Option<Base>,
+    /// Why it must not be read any more.
+    poisoned: Option<String>,
+}
+
+#[derive(Clone)]
+struct Base {
+    cell: CellId,
+    view: Rc<View>,
+    /// The version of the base that the value shows.
+    seen: u64,
+}
+
+/// All tensors of the code.
+#[derive(Default)]
+pub struct Cells {
+    cells: Vec<Cell>,
+}
+
+impl Cells {
+    /// A tensor with memory of its own.
+    pub fn fresh(&mut self, value: ValueId) -> CellId {
+        self.push(value, None)
+    }
+
+    /// A view of `base` as it is now.
+    pub fn view(&mut self, value: ValueId, base: CellId, view: Rc<View>) -> CellId {
+        let seen = self.cells[base.0].version;
+        self.push(value, Some(Base { cell: base, view, seen }))
+    }
+
+    fn push(&mut self, value: ValueId, base: Option<Base>) -> CellId {
+        self.cells.push(Cell {
+            value,
+            version: 0,
+            base,
+            poisoned: None,
+        });
+        CellId(self.cells.len() - 1)
+    }
+
+    /// Counts the changes of a tensor; call [`Cells::read`] first.
+    pub fn version(&self, cell: CellId) -> u64 {
+        self.cells[cell.0].version
+    }
+
+    /// The value that a tensor has now.
+    pub fn read(&mut self, cell: CellId, emit: &mut dyn Emit) -> Result<ValueId, String> {
+        // Bases stand before their views, so the chain is finite; it is walked from the root.
+        let mut chain = vec![cell];
+        while let Some(base) = self.cells[chain[chain.len() - 1].0].base.as_ref() {
+            chain.push(base.cell);
+        }
+        for &cell in chain.iter().rev() {
+            if let Some(reason) = &self.cells[cell.0].poisoned {
+                return Err(reason.clone());
+            }
+            let Some(base) = self.cells[cell.0].base.clone() else {
+                continue;
+            };
+            let version = self.cells[base.cell.0].version;
+            if base.seen == version {
+                continue;
+            }
+            if !base.view.certain {
+                return Err(unclear(&base.view.op));
+            }
+            let value = take(self.cells[base.cell.0].value, &base.view, emit)?;
+            let found = &mut self.cells[cell.0];
+            found.value = value;
+            found.version += 1;
+            if let Some(base) = &mut found.base {
+                base.seen = version;
+            }
+        }
+        Ok(self.cells[cell.0].value)
+    }
+
+    /// Gives a tensor a new value, and every tensor that shares its memory with it.
+    pub fn write(&mut self, cell: CellId, value: ValueId, emit: &mut dyn Emit) -> Result<(), String> {
+        self.read(cell, emit)?;
+        self.cells[cell.0].value = value;
+        self.cells[cell.0].version += 1;
+        let Some(base) = self.cells[cell.0].base.clone() else {
+            return Ok(());
+        };
+        if !base.view.certain {
+            self.cells[cell.0].base = None;
+            let mut above = Some(base.cell);
+            while let Some(cell) = above {
+                self.cells[cell.0].poisoned = Some(unclear(&base.view.op));
+                above = self.cells[cell.0].base.as_ref().map(|base| base.cell);
+            }
+            return Ok(());
+        }
+        let whole = self.read(base.cell, emit)?;
+        let scattered = scatter(whole, value, &base.view, emit)?;
+        self.write(base.cell, scattered, emit)?;
+        let seen = self.cells[base.cell.0].version;
+        if let Some(base) = &mut self.cells[cell.0].base {
+            base.seen = seen;
+        }
+        Ok(())
+    }
+}
+
+fn unclear(op: &str) -> String {
+    format!(
+        "a tensor is read after a write in place through {op}, which shares memory or copies depending on strides; \
+         write out of place instead"
+    )
+}
+
+/// The view of a new base.
+fn take(base: ValueId, view: &View, emit: &mut dyn Emit) -> Result<ValueId, String> {
+    let mut args = vec![Arg::Value(base)];
+    args.extend(view.args.iter().cloned());
+    let found = emit.node(&view.op, args, view.keywords.clone())?;
+    match view.element {
+        None => Ok(found),
+        Some(index) => emit.node(
+            "aten::__getitem__",
+            vec![Arg::Value(found), Arg::Int(index)],
+            Vec::new(),
+        ),
+    }
+}
+
+/// The base after `part` was written where the view lies.
+fn scatter(whole: ValueId, part: ValueId, view: &View, emit: &mut dyn Emit) -> Result<ValueId, String> {
+    let (base, new) = (Arg::Value(whole), Arg::Value(part));
+    let arg = |index: usize| view.args.get(index).cloned();
+    let with = |first: Vec<Arg>| first.into_iter().chain(view.args.iter().cloned()).collect::<Vec<Arg>>();
+    let refuse = || {
+        Err(format!(
+            "a write in place through {} is not read; write out of place instead",
+            view.op
+        ))
+    };
+    match view.op.as_str() {
+        "aten::select" | "aten::slice" | "aten::diagonal" | "aten::as_strided" => emit.node(
+            &format!("{}_scatter", view.op),
+            with(vec![base, new]),
+            view.keywords.clone(),
+        ),
+        "aten::narrow" => match (arg(0), arg(1), arg(2)) {
+            (Some(dim), Some(Arg::Int(start)), Some(Arg::Int(length))) if start >= 0 => {
+                let end = Arg::Int(start.saturating_add(length));
+                let args = vec![base, new, dim, Arg::Int(start), end];
+                emit.node("aten::slice_scatter", args, Vec::new())
+            }
+            _ => refuse(),
+        },
+        "aten::detach"
+        | "aten::alias"
+        | "aten::positive"
+        | "aten::dropout"
+        | "aten::feature_dropout"
+        | "aten::alpha_dropout"
+        | "aten::feature_alpha_dropout" => Ok(part),
+        "aten::transpose" | "aten::swapaxes" | "aten::swapdims" => emit.node(&view.op, with(vec![new]), Vec::new()),
+        "aten::t" | "aten::numpy_T" | "aten::mT" => emit.node(&view.op, vec![new], Vec::new()),
+        "aten::permute" => {
+            let dims = arg(0).and_then(|dims| dims.as_ints()).unwrap_or_default();
+            let rank = dims.len() as i64;
+            let mut inverse = vec![Arg::Int(0); dims.len()];
+            for (to, dim) in dims.iter().enumerate() {
+                let from = if *dim < 0 { dim + rank } else { *dim };
+                match usize::try_from(from).ok().and_then(|from| inverse.get_mut(from)) {
+                    Some(slot) => *slot = Arg::Int(to as i64),
+                    None => return refuse(),
+                }
+            }
+            emit.node("aten::permute", vec![new, Arg::List(inverse)], Vec::new())
+        }
+        "aten::movedim" | "aten::moveaxis" => match (arg(0), arg(1)) {
+            (Some(from), Some(to)) => emit.node(&view.op, vec![new, to, from], Vec::new()),
+            _ => refuse(),
+        },
+        "aten::view" if !matches!(arg(0), Some(Arg::List(_) | Arg::Value(_))) => refuse(),
+        "aten::view" | "aten::view_as" | "aten::unsqueeze" | "aten::squeeze" | "aten::unflatten" => {
+            emit.node("aten::reshape_as", vec![new, base], Vec::new())
+        }
+        "aten::unbind" => {
+            let dim = arg(0).unwrap_or(Arg::Int(0));
+            let index = Arg::Int(view.element.unwrap_or(0));
+            emit.node("aten::select_scatter", vec![base, new, dim, index], Vec::new())
+        }
+        "aten::chunk" | "aten::split" | "aten::split_with_sizes" => {
+            // The list is put together again with one element replaced.
+            let (Some(count), Some(index)) = (view.count, view.element) else {
+                return refuse();
+            };
+            let mut args = vec![base];
+            args.extend(view.args.iter().cloned());
+            let list = emit.node(&view.op, args, view.keywords.clone())?;
+            let mut parts = Vec::with_capacity(count);
+            for at in 0..count as i64 {
+                parts.push(match at == index {
+                    true => new.clone(),
+                    false => {
+                        Arg::Value(emit.node("aten::__getitem__", vec![Arg::Value(list), Arg::Int(at)], Vec::new())?)
+                    }
+                });
+            }
+            let dim = arg(1).unwrap_or(Arg::Int(0));
+            emit.node("aten::cat", vec![Arg::List(parts), dim], Vec::new())
+        }
+        _ => refuse(),
+    }
+}
+
+/// How the result of an operator lies in memory relative to its first argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Memory of its own.
+    None,
+    Certain,
+    /// Depending on strides and types.
+    Possible,
+}
+
+/// Whether the results of an operator share memory with its first argument.
+pub fn sharing(op: &str) -> Sharing {
+    match op.strip_prefix("aten::").unwrap_or(op) {
+        // In evaluation mode dropout hands back its argument.
+        "dropout" | "feature_dropout" | "alpha_dropout" | "feature_alpha_dropout" => Sharing::Certain,
+        "alias" | "as_strided" | "chunk" | "detach" | "diagonal" | "linalg_diagonal" | "dsplit" | "hsplit"
+        | "vsplit" | "expand" | "expand_as" | "broadcast_to" | "adjoint" | "mH" | "mT" | "matrix_H" | "moveaxis"
+        | "movedim" | "narrow" | "numpy_T" | "permute" | "positive" | "select" | "slice" | "split"
+        | "split_with_sizes" | "squeeze" | "swapaxes" | "swapdims" | "t" | "tensor_split" | "transpose" | "unbind"
+        | "unflatten" | "unfold" | "unsqueeze" | "view" | "view_as" => Sharing::Certain,
+        "as_tensor" | "contiguous" | "cpu" | "flatten" | "ravel" | "reshape" | "reshape_as" | "resolve_neg" | "to"
+        | "type_as" | "_reshape_alias" | "slice_inverse" | "_unsafe_view" | "atleast_1d" | "atleast_2d"
+        | "atleast_3d" | "sum_to_size" | "broadcast_tensors" | "meshgrid" => Sharing::Possible,
+        _ => Sharing::None,
+    }
+}

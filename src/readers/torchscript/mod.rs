@@ -1,0 +1,120 @@
+//! TorchScript archives (`torch.jit.save` of a trace or a script) as graphs.
+//!
+//! Owns the way from the archive's entries to a [`Graph`]: `lexer` and `parser` read the code, `library` finds names in
+//! it, `objects` reads the module tree, `inline` and its neighbours run the code on values that stand for results, and
+//! `finish` keeps what the outputs need. Nothing of the file is executed but the folding of numbers, lists and branches
+//! that are known; operators are admitted by name (see `graph::allow_list`). Deliberately knows nothing of libtorch.
+//!
+//! Checks that only raise are dropped, `assert` and `warn` likewise: the graph says what the model computes, not which
+//! inputs it rejects. `empty` becomes `zeros`. Writes in place become new values.
+
+mod alias;
+mod ast;
+mod build;
+mod containers;
+mod error;
+mod eval;
+mod finish;
+mod fold;
+mod inline;
+mod lexer;
+mod library;
+mod objects;
+mod operators;
+mod parser;
+mod ranks;
+mod shapes;
+mod tree;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::{Place, ReadError};
+
+use crate::formats::zip::{Archive, Limits};
+use crate::graph::Graph;
+use bytes::Bytes;
+
+/// How to read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// How many dimensions each input has, the batch included; may be left empty. Branches of scripts on it fold.
+    pub input_ranks: Vec<usize>,
+}
+
+/// Stack of the thread that reads: code may be nested deeper than a main thread's stack allows.
+const STACK: usize = 256 << 20;
+
+/// Reads a whole archive.
+///
+/// # Errors
+/// When the archive is malformed, asks for an operator that is no arithmetic, or branches on data; the error names the
+/// entry, the line and the module.
+pub fn read(bytes: Bytes, options: &Options) -> Result<Graph, ReadError> {
+    let archive = Archive::read(bytes, &Limits::default())?;
+    read_archive(&archive, options)
+}
+
+/// Reads an archive whose directory is read already.
+pub fn read_archive(archive: &Archive, options: &Options) -> Result<Graph, ReadError> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK);
+        let reader = thread.spawn_scoped(scope, || read_here(archive, options));
+        let reader = reader.map_err(|error| ReadError::Archive(format!("no thread to read the model in: {error}")))?;
+        match reader.join() {
+            Ok(found) => found,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+fn read_here(archive: &Archive, options: &Options) -> Result<Graph, ReadError> {
+    for entry in ["data.pkl", "constants.pkl"] {
+        if !archive.contains(entry) {
+            return Err(ReadError::Archive(format!(
+                "the archive has no entry {entry:?}, so it is no TorchScript archive or is incomplete"
+            )));
+        }
+    }
+    if archive.contains("byteorder") {
+        let order = archive.get("byteorder")?;
+        if order.trim_ascii() != b"little" {
+            return Err(ReadError::Unsupported(
+                "the archive was saved on a big-endian machine, which is not read".into(),
+            ));
+        }
+    }
+    let version = version(archive)?;
+    let mut library = library::Library::new(archive);
+    let mut loader = objects::Loader::new(archive, &mut library);
+    let root = loader.load("data.pkl", "data")?.root;
+    let constants = loader.load("constants.pkl", "constants")?.root;
+    let (objects, tensors) = (loader.objects, loader.tensors);
+    tree::inline_root(tree::Loaded {
+        library,
+        root,
+        constants,
+        objects,
+        tensors,
+        version,
+        input_ranks: &options.input_ranks,
+    })
+}
+
+/// The version of the file's operators.
+fn version(archive: &Archive) -> Result<u64, ReadError> {
+    let entry = if archive.contains(".data/version") {
+        ".data/version"
+    } else {
+        "version"
+    };
+    let bytes = archive.get(entry)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let version = text
+        .trim()
+        .parse::<u64>()
+        .ok()
+        .filter(|version| (1..=10_000).contains(version));
+    version.ok_or_else(|| ReadError::Archive(format!("the entry {entry:?} holds no version: {:?}", text.trim())))
+}

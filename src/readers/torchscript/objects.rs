@@ -1,0 +1,312 @@
+//! The objects of an archive: `data.pkl` and `constants.pkl` as values.
+//!
+//! Owns the object tree with its identities (a tied tensor or module is one object under two paths), the tensors'
+//! bytes, and the lists of parameters and modules in registration order. Deliberately runs no code.
+
+use super::ReadError;
+use super::library::Library;
+use super::value::{EnumVal, Object, ObjectId, Val};
+use crate::formats::pickle::{self, Document, Id, Object as Pickled};
+use crate::formats::zip::Archive;
+use crate::tensor::{DType, Tensor};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// Elements that strided tensors may unfold to, in all.
+const MAX_UNFOLDED: u64 = 1 << 28;
+
+/// Reads one pickle of the archive into values.
+pub struct Loader<'a, 'l> {
+    pub archive: &'a Archive,
+    pub library: &'l mut Library<'a>,
+    pub objects: Vec<Object>,
+    pub tensors: Vec<Tensor>,
+    unfolded: u64,
+}
+
+/// A pickle that was read; tensors are `Val::Tensor` cells numbered as in [`Loader::tensors`].
+pub struct Loaded {
+    pub root: Val,
+}
+
+impl<'a, 'l> Loader<'a, 'l> {
+    pub fn new(archive: &'a Archive, library: &'l mut Library<'a>) -> Loader<'a, 'l> {
+        Loader {
+            archive,
+            library,
+            objects: Vec::new(),
+            tensors: Vec::new(),
+            unfolded: 0,
+        }
+    }
+
+    /// Reads `data.pkl` or `constants.pkl`, whose storages lie in `folder`.
+    pub fn load(&mut self, name: &str, folder: &str) -> Result<Loaded, ReadError> {
+        let bytes = self.archive.get(name)?;
+        let limits = pickle::Limits {
+            ops: 2_000_000,
+            memo: 1_000_000,
+            ..pickle::Limits::default()
+        };
+        let document = pickle::load(&bytes, &allowed, &limits).map_err(|error| ReadError::Pickle {
+            entry: name.into(),
+            error,
+        })?;
+        let mut walk = Walk {
+            loader: self,
+            document: &document,
+            folder,
+            entry: name,
+            known: BTreeMap::new(),
+        };
+        let root = walk.value(document.root(), "")?;
+        Ok(Loaded { root })
+    }
+}
+
+/// Names that these pickles may hold; nothing is called.
+fn allowed(module: &str, name: &str) -> bool {
+    match module {
+        "torch._utils" => name == "_rebuild_tensor_v2",
+        "collections" => name == "OrderedDict",
+        "torch" => name.ends_with("Storage"),
+        "torch.jit._pickle" => [
+            "build_intlist",
+            "build_doublelist",
+            "build_tensorlist",
+            "build_boollist",
+            "restore_type_tag",
+        ]
+        .contains(&name),
+        _ => module == "__torch__" || module.starts_with("__torch__."),
+    }
+}
+
+struct Walk<'w, 'a, 'l> {
+    loader: &'w mut Loader<'a, 'l>,
+    document: &'w Document,
+    folder: &'w str,
+    entry: &'w str,
+    known: BTreeMap<Id, Val>,
+}
+
+impl Walk<'_, '_, '_> {
+    fn error<T>(&self, path: &str, message: impl std::fmt::Display) -> Result<T, ReadError> {
+        let place = if path.is_empty() {
+            "the root".to_owned()
+        } else {
+            format!("{path:?}")
+        };
+        Err(ReadError::Archive(format!("{}: {place}: {message}", self.entry)))
+    }
+
+    fn value(&mut self, id: Id, path: &str) -> Result<Val, ReadError> {
+        if let Some(known) = self.known.get(&id) {
+            return Ok(known.clone());
+        }
+        let value = match &self.document[id] {
+            Pickled::None => Val::None,
+            Pickled::Bool(flag) => Val::Bool(*flag),
+            Pickled::Int(int) => Val::Int(*int),
+            Pickled::Float(float) => Val::Float(*float),
+            Pickled::Str(text) => Val::str(text),
+            Pickled::Tuple(items) => Val::tuple(self.values(items, path)?),
+            Pickled::List(items) => Val::list(self.values(items, path)?),
+            Pickled::Dict(items) => {
+                let mut found = Vec::with_capacity(items.len());
+                for (key, value) in items {
+                    found.push((self.value(*key, path)?, self.value(*value, path)?));
+                }
+                Val::Dict(Rc::new(found.into()))
+            }
+            Pickled::Instance(_) => self.instance(id, path)?,
+            Pickled::Reduce(_) => self.call(id, path)?,
+            Pickled::Long(_) | Pickled::Global(_) | Pickled::Persistent(_) => {
+                return self.error(path, format_args!("{} cannot stand here", self.document.kind(id)));
+            }
+        };
+        self.known.insert(id, value.clone());
+        Ok(value)
+    }
+
+    fn values(&mut self, ids: &[Id], path: &str) -> Result<Vec<Val>, ReadError> {
+        ids.iter().map(|id| self.value(*id, path)).collect()
+    }
+
+    fn instance(&mut self, id: Id, path: &str) -> Result<Val, ReadError> {
+        let document = self.document;
+        let Some(instance) = document.instance(id) else {
+            return self.error(path, "not an object");
+        };
+        let Some(global) = document.global(instance.class) else {
+            return self.error(path, "an object without a class");
+        };
+        let qualified = format!("{}.{}", global.module, global.name);
+        let class = self.loader.library.class(&qualified)?;
+        let object = ObjectId(self.loader.objects.len());
+        self.loader.objects.push(Object {
+            class,
+            qualified: qualified.into(),
+            attributes: Vec::new(),
+            path: None,
+        });
+        let items = match instance.state {
+            Some(state) => document.items(state).unwrap_or(&[]),
+            None => &[],
+        };
+        let mut attributes = Vec::with_capacity(items.len());
+        for (key, value) in items {
+            let Some(name) = document.str(*key) else {
+                return self.error(path, "an attribute whose name is no string");
+            };
+            let place = if path.is_empty() {
+                name.to_owned()
+            } else {
+                format!("{path}.{name}")
+            };
+            attributes.push((Rc::from(name), self.value(*value, &place)?));
+        }
+        self.loader.objects[object.0].attributes = attributes;
+        Ok(Val::Object(object))
+    }
+
+    fn call(&mut self, id: Id, path: &str) -> Result<Val, ReadError> {
+        let document = self.document;
+        let Some((module, name, args)) = document.call(id) else {
+            return self.error(path, "a malformed call");
+        };
+        match (module, name, args) {
+            ("torch._utils", "_rebuild_tensor_v2", _) => self.tensor(args, path),
+            ("collections", "OrderedDict", _) => Ok(Val::Dict(Rc::default())),
+            ("torch.jit._pickle", _, [value, ..]) => self.value(*value, path),
+            (_, _, [value]) if module.starts_with("__torch__") => {
+                let value = self.value(*value, path)?;
+                let class = format!("{module}.{name}").into();
+                Ok(Val::Enum(Rc::new(EnumVal { class, value })))
+            }
+            _ => self.error(path, format_args!("a call of {module}.{name} cannot stand here")),
+        }
+    }
+
+    fn tensor(&mut self, args: &[Id], path: &str) -> Result<Val, ReadError> {
+        let document = self.document;
+        let [storage, offset, sizes, strides, ..] = args else {
+            return self.error(path, "a tensor with too few arguments");
+        };
+        let Pickled::Persistent(storage) = &document[*storage] else {
+            return self.error(path, "a tensor without a storage");
+        };
+        let parts = document.tuple(*storage).unwrap_or(&[]);
+        let [_, class, key, _, _] = parts else {
+            return self.error(path, "a malformed reference to a storage");
+        };
+        let class = document.global(*class).map_or("", |class| &class.name);
+        let Some(dtype) = storage_type(class) else {
+            return self.error(path, format_args!("tensors of {class} are not read"));
+        };
+        let key = document.str(*key).unwrap_or("");
+        let extent = |id: &Id| document.int(*id).and_then(|value| usize::try_from(value).ok());
+        let list = |id: &Id| {
+            document
+                .tuple(*id)
+                .unwrap_or(&[])
+                .iter()
+                .map(extent)
+                .collect::<Option<Vec<usize>>>()
+        };
+        let (Some(offset), Some(sizes), Some(strides)) = (extent(offset), list(sizes), list(strides)) else {
+            return self.error(path, "a tensor with a negative or malformed size");
+        };
+        if sizes.len() != strides.len() || sizes.len() > 64 {
+            return self.error(path, "a tensor whose sizes and strides do not fit");
+        }
+        let storage = self.loader.archive.get(&format!("{}/{key}", self.folder))?;
+        let tensor = self.strided(&storage, dtype, offset, sizes, &strides, path)?;
+        self.loader.tensors.push(tensor);
+        Ok(Val::Tensor(super::value::CellId(self.loader.tensors.len() - 1)))
+    }
+
+    /// The elements in C order; shares the storage's bytes where they lie so already.
+    fn strided(
+        &mut self,
+        storage: &bytes::Bytes,
+        dtype: DType,
+        offset: usize,
+        sizes: Vec<usize>,
+        strides: &[usize],
+        path: &str,
+    ) -> Result<Tensor, ReadError> {
+        let width = dtype.size();
+        let numel = sizes
+            .iter()
+            .try_fold(1usize, |product, &size| product.checked_mul(size));
+        let last = sizes.iter().zip(strides).try_fold(offset, |last, (&size, &stride)| {
+            last.checked_add(size.saturating_sub(1).checked_mul(stride)?)
+        });
+        let (Some(numel), Some(last)) = (numel, last) else {
+            return self.error(path, "a tensor of an absurd size");
+        };
+        let available = storage.len() / width;
+        if numel > 0 && last >= available {
+            return self.error(
+                path,
+                format_args!(
+                    "the tensor reaches element {last} of a storage of {available}; the archive is incomplete"
+                ),
+            );
+        }
+        let mut expected = 1;
+        let contiguous = sizes.iter().zip(strides).rev().all(|(&size, &stride)| {
+            let fits = size == 1 || stride == expected;
+            expected = expected.saturating_mul(size.max(1));
+            fits
+        });
+        let data = if numel == 0 {
+            bytes::Bytes::new()
+        } else if contiguous {
+            storage.slice(offset * width..(offset + numel) * width)
+        } else {
+            self.loader.unfolded = self.loader.unfolded.saturating_add(numel as u64);
+            if self.loader.unfolded > MAX_UNFOLDED {
+                return Err(ReadError::Limit {
+                    what: "elements of strided tensors",
+                    limit: MAX_UNFOLDED,
+                });
+            }
+            let mut data = Vec::with_capacity(numel * width);
+            let mut index = vec![0usize; sizes.len()];
+            for _ in 0..numel {
+                let at: usize = index.iter().zip(strides).map(|(i, stride)| i * stride).sum::<usize>() + offset;
+                data.extend_from_slice(&storage[at * width..(at + 1) * width]);
+                for axis in (0..sizes.len()).rev() {
+                    index[axis] += 1;
+                    if index[axis] < sizes[axis] {
+                        break;
+                    }
+                    index[axis] = 0;
+                }
+            }
+            data.into()
+        };
+        Tensor::new(dtype, sizes, data).or_else(|error| self.error(path, error))
+    }
+}
+
+fn storage_type(class: &str) -> Option<DType> {
+    Some(match class {
+        "BoolStorage" => DType::Bool,
+        "ByteStorage" => DType::U8,
+        "CharStorage" => DType::I8,
+        "ShortStorage" => DType::I16,
+        "IntStorage" => DType::I32,
+        "LongStorage" => DType::I64,
+        "UInt16Storage" => DType::U16,
+        "UInt32Storage" => DType::U32,
+        "UInt64Storage" => DType::U64,
+        "HalfStorage" => DType::F16,
+        "BFloat16Storage" => DType::BF16,
+        "FloatStorage" => DType::F32,
+        "DoubleStorage" => DType::F64,
+        _ => return None,
+    })
+}

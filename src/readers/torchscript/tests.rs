@@ -1,0 +1,484 @@
+//! Archives and code, read and refused.
+
+use super::*;
+use crate::formats::zip;
+use crate::graph::{parse, print, verify};
+use crate::readers::read_model;
+use crate::tensor::Tensor;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/torchscript")
+}
+
+fn fixture(name: &str) -> Bytes {
+    let path = folder().join(name);
+    std::fs::read(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        .into()
+}
+
+/// Reads every archive of the folder `SECATEUR_ZOO`, says how each fares and how long it takes.
+#[test]
+#[ignore = "needs a folder of model files"]
+fn zoo() {
+    let folder = std::env::var("SECATEUR_ZOO").expect("SECATEUR_ZOO names a folder");
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    for file in files
+        .into_iter()
+        .filter(|file| file.extension().is_some_and(|ext| ext == "pt"))
+    {
+        let bytes = Bytes::from(std::fs::read(&file).unwrap());
+        let start = Instant::now();
+        let found = read_model(bytes);
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        match found {
+            Ok(graph) => {
+                let (time, fault) = (start.elapsed(), verify(&graph).err());
+                println!(
+                    "ok {name} {} nodes {time:?} {fault:?} {}",
+                    graph.nodes.len(),
+                    graph.issues.len()
+                );
+                if let Ok(out) = std::env::var("SECATEUR_PRINT") {
+                    std::fs::write(format!("{out}/{name}.txt"), print(&graph)).unwrap();
+                }
+            }
+            Err(error) => println!("FAIL {name} {:?}: {error}", start.elapsed()),
+        }
+    }
+}
+
+/// The graph of each archive is the text beside it; `SECATEUR_BLESS=1` writes the text.
+#[test]
+fn archives_read_as_the_texts_beside_them() {
+    for name in [
+        "residual",
+        "residual_script",
+        "views",
+        "names",
+        "shapes",
+        "standardised",
+        "function",
+        "script",
+    ] {
+        let graph = read_model(fixture(&format!("{name}.pt"))).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(verify(&graph), Ok(()), "{name}");
+        let text = print(&graph);
+        let path = folder().join(format!("{name}.txt"));
+        if std::env::var_os("SECATEUR_BLESS").is_some() {
+            std::fs::write(&path, &text).unwrap();
+        }
+        let expected = std::fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(text, expected, "{name}");
+        // Of large tensors only a digest stands in the text.
+        let mut graph = graph;
+        for tensor in graph
+            .params
+            .iter_mut()
+            .map(|param| &mut param.tensor)
+            .filter(|tensor| tensor.data().len() > 256)
+        {
+            *tensor = Tensor::new(tensor.dtype(), tensor.shape(), vec![0; tensor.data().len()]).unwrap();
+        }
+        assert_eq!(parse(&text), Ok(graph), "{name}");
+    }
+}
+
+#[test]
+fn tied_tensors_are_one_parameter() {
+    let graph = read_model(fixture("names.pt")).unwrap();
+    let names: Vec<&[String]> = graph.params.iter().map(|param| &param.names[..]).collect();
+    assert_eq!(names[1], ["embed.weight", "out.weight"]);
+    assert!(graph.params[0].buffer && !graph.params[1].buffer);
+    assert_eq!(graph.modules[6].path, "again");
+    assert_eq!(graph.modules[7].path, "ünïcode");
+}
+
+#[test]
+fn what_cannot_be_told_is_refused_with_place_and_fix() {
+    for (name, expected) in [
+        (
+            "branch.pt",
+            "code/__torch__.py:8: a branch depends on the data or the shape of the input",
+        ),
+        (
+            "frozen.pt",
+            "the archive is frozen: its weights are constants without names",
+        ),
+        ("training.pt", "(module 1): aten::batch_norm is in training mode"),
+    ] {
+        let message = read_model(fixture(name)).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn other_files_are_named() {
+    let zip = |names: &[&str]| -> Bytes {
+        let entries: Vec<(String, Vec<u8>)> = names.iter().map(|name| ((*name).to_owned(), b"x".to_vec())).collect();
+        zip::write("archive", &entries).unwrap().into()
+    };
+    for (bytes, expected) in [
+        (Bytes::new(), "the file is empty"),
+        (
+            Bytes::from_static(b"\x80\x02}q\x00."),
+            "a pickle (torch.save of an old version)",
+        ),
+        (
+            Bytes::from_static(b"\x08\x07\x12\x07pytorch\x1a\x052.0.0"),
+            "an ONNX file",
+        ),
+        (
+            Bytes::from_static(b"\x10\0\0\0\0\0\0\0{\"a\":1}        "),
+            "a safetensors file",
+        ),
+        (
+            Bytes::from_static(b"hello, world, this is text"),
+            "no model file that is known",
+        ),
+        (
+            zip(&["data.pkl", "version"]),
+            "a torch.save file (a state dict, or a pickled module)",
+        ),
+        (
+            zip(&["models/model.json", "archive_format"]),
+            "a torch.export program (.pt2)",
+        ),
+        (zip(&["hello"]), "no model that PyTorch saved"),
+    ] {
+        let message = read_model(bytes).unwrap_err().to_string();
+        assert!(
+            message.contains(expected) && (message.contains("torch.jit.trace") || message.contains("empty")),
+            "{message}"
+        );
+    }
+}
+
+/// An archive of one module without attributes whose code is `code`.
+fn archive(code: &str) -> Bytes {
+    archive_of(
+        code,
+        b"\x80\x02c__torch__\nM\nq\x00)\x81}(X\x08\x00\x00\x00trainingq\x01\x89ubq\x02.",
+    )
+}
+
+fn archive_of(code: &str, data: &[u8]) -> Bytes {
+    let entries = [
+        ("data.pkl", data),
+        ("code/__torch__.py", code.as_bytes()),
+        ("constants.pkl", b"\x80\x02)."),
+        ("version", b"3\n"),
+        ("byteorder", b"little"),
+    ];
+    let entries: Vec<(String, Vec<u8>)> = entries.map(|(name, data)| (name.to_owned(), data.to_vec())).into();
+    zip::write("archive", &entries).unwrap().into()
+}
+
+/// The code of a module whose `forward` has that body.
+fn module(body: &str) -> String {
+    let body: String = body.lines().map(|line| format!("    {line}\n")).collect();
+    format!(
+        "class M(Module):\n  __parameters__ = []\n  __buffers__ = []\n  training : bool\n  def forward(self: __torch__.M,\n    \
+         x: Tensor) -> Tensor:\n{body}"
+    )
+}
+
+/// Reads code, which must be quick, and gives the graph's nodes or the error.
+fn outcome(code: &str) -> String {
+    let start = Instant::now();
+    let found = match read_model(archive(code)) {
+        Ok(graph) => {
+            assert_eq!(verify(&graph), Ok(()), "{code}");
+            let text = print(&graph);
+            let kept = text
+                .lines()
+                .filter(|line| line.starts_with('%') && !line.ends_with("input") || line.starts_with("output"));
+            kept.map(|line| line.trim_end_matches(" in \"\""))
+                .collect::<Vec<_>>()
+                .join("\n")
+        }
+        Err(error) => error.to_string(),
+    };
+    assert!(
+        start.elapsed() < Duration::from_secs(10),
+        "{:?} for {}",
+        start.elapsed(),
+        &code[..code.len().min(500)]
+    );
+    found
+}
+
+#[test]
+fn forbidden_code_is_refused_by_name() {
+    for (body, expected) in [
+        (
+            "return torch.from_file(\"/etc/passwd\", True, 10)",
+            "code/__torch__.py:7: operator aten::from_file is not among",
+        ),
+        (
+            "_0 = torch.save(x, \"f\")\nreturn x",
+            "operator aten::save is not among",
+        ),
+        ("print(x)\nreturn x", "operator prim::Print is refused"),
+        (
+            "_0 = ops.prim.rpc_sync(\"a\", x)\nreturn x",
+            "operator prim::rpc_sync is refused",
+        ),
+        (
+            "return ops.torchvision.nms(x, x, 0.5)",
+            "operator torchvision::nms is not among",
+        ),
+        (
+            "return ops.mkldnn._linear_pointwise(x, x, x, \"a\", [], \"\")",
+            "operator mkldnn::_linear_pointwise is not among",
+        ),
+        ("return torch.randn([2])", "operator aten::randn is not among"),
+        (
+            "return torch.bernoulli_(x, 0.5)",
+            "operator aten::bernoulli_ is not among",
+        ),
+        ("return os.system(\"ls\")", "the name \"os\" is not defined"),
+        ("return __import__(\"os\")", "the function \"__import__\" is not among"),
+        (
+            "return torch.dropout(x, 0.5, True)",
+            "aten::dropout is in training mode",
+        ),
+        (
+            "return __torch__.os.system(x)",
+            "the archive has no code for __torch__.os.system",
+        ),
+        ("import os\nreturn x", "\"import\" is not read here"),
+    ] {
+        let message = outcome(&module(body));
+        assert!(message.contains(expected), "{body}: {message}");
+    }
+}
+
+#[test]
+fn endless_code_is_refused() {
+    let deep = |open: &str, close: &str, count: usize| format!("return {}x{}", open.repeat(count), close.repeat(count));
+    let blocks: String = (0..150).map(|at| format!("{}if True:\n", "  ".repeat(at))).collect();
+    let doubling = "a = [x]\n".to_owned() + &"a = torch.add(a, a)\n".repeat(60) + "return a[0]";
+    let sharing = "a = (x, x)\n".to_owned() + &"a = (a, a)\n".repeat(60) + "return a";
+    let text = "a = \"abc\"\n".to_owned() + &"a = torch.add(a, a)\n".repeat(60) + "return x";
+    for (body, expected) in [
+        (
+            "return (self).forward(x, )".to_owned(),
+            "calls are nested more than 200 deep: forward calls itself",
+        ),
+        (
+            "while True:\n  y = torch.add(x, 1)\nreturn x".to_owned(),
+            "more than 100000 operators",
+        ),
+        ("while True:\n  y = 1\nreturn x".to_owned(), "statements are run"),
+        (
+            "for i in range(1000000000000):\n  pass\nreturn x".to_owned(),
+            "a loop runs more than",
+        ),
+        (
+            "for i in range(400000):\n  x = torch.add(x, 1)\nreturn x".to_owned(),
+            "more than 100000 operators",
+        ),
+        (deep("torch.relu(", ")", 100_000), "nested more than 100 deep"),
+        (deep("[", "]", 100_000), "nested more than 100 deep"),
+        (deep("(", ")", 100_000), "nested more than 100 deep"),
+        (format!("return {}1", "-".repeat(100_000)), "nested more than 100 deep"),
+        (format!("return x{}", ".a".repeat(100_000)), "a chain of more than 100"),
+        (
+            format!("{blocks}{}pass\nreturn x", "  ".repeat(150)),
+            "nested more than 100 deep",
+        ),
+        (doubling, "lists and strings of more than"),
+        (sharing, "containers are too large or nested too deep"),
+        (text, "a string of more than"),
+        (
+            "a = [1]\n_0 = torch.append(a, a)\nreturn x".to_owned(),
+            "a list is put into itself",
+        ),
+        (
+            "return torch.zeros(torch.mul([1], 100000000))".to_owned(),
+            "lists and strings of more than",
+        ),
+        (
+            "a = [x]\nfor i in range(400000):\n  a = [a]\nreturn x".to_owned(),
+            "containers are too large or nested too deep",
+        ),
+        ("return x[\"a".to_owned(), "a string does not end"),
+    ] {
+        let message = outcome(&module(&body));
+        assert!(
+            message.contains(expected),
+            "{}: {}",
+            &body[..body.len().min(100)],
+            &message[..message.len().min(300)]
+        );
+    }
+}
+
+#[test]
+fn a_list_within_itself_by_a_detour_does_not_hang() {
+    let body = "a = annotate(List[List[int]], [])\nb = [a]\n_0 = torch.append(a, b)\n_1 = torch.eq(a, b)\nreturn torch.view(x, a)";
+    let message = outcome(&module(body));
+    assert!(message.contains("too large or nested too deep"), "{message}");
+}
+
+#[test]
+fn malformed_pickles_are_refused() {
+    let code = module("return x");
+    for (data, expected) in [
+        (
+            &b"\x80\x02cos\nsystem\nq\x00X\x02\x00\x00\x00lsq\x01\x85R."[..],
+            "os.system is not allowed",
+        ),
+        (
+            b"\x80\x02c__torch__\nMissing\nq\x00)\x81}b.",
+            "the class __torch__.Missing of an object has no code",
+        ),
+        (b"\x80\x02]q\x00h\x00a.", "data.pkl"),
+        (b"\x80\x02K\x01.", "data.pkl holds no module"),
+        (b"\x80\x02c__torch__\nM\nq\x00)\x81}(X\x01\x00\x00\x00w", "cut short"),
+        (b"", "cut short"),
+    ] {
+        let message = read_model(archive_of(&code, data)).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn truncated_archives_are_refused() {
+    let whole = fixture("residual.pt");
+    for end in (0..whole.len()).step_by(whole.len() / 60) {
+        assert!(read_model(whole.slice(..end)).is_err(), "{end}");
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(300))]
+    /// Damaged code is read or refused, and never panics.
+    #[test]
+    fn damaged_code_never_panics(at in 0.0..1.0, byte: u8, cut: bool) {
+        let code = module(include_str!("../../../tests/data/torchscript/damage.txt"));
+        let mut bytes = code.into_bytes();
+        let index = (at * bytes.len() as f64) as usize;
+        if cut { bytes.truncate(index) } else { bytes[index] = byte }
+        let _ = read_model(archive(&String::from_utf8_lossy(&bytes)));
+    }
+
+    /// Damaged archives are read or refused, and never panic.
+    #[test]
+    fn damaged_archives_never_panic(at in 0.0..1.0, byte: u8) {
+        let mut bytes = fixture("views.pt").to_vec();
+        let index = (at * bytes.len() as f64) as usize;
+        bytes[index] = byte;
+        let _ = read_model(bytes.into());
+    }
+}
+
+#[test]
+fn writes_in_place_become_new_values() {
+    for (body, expected) in [
+        (
+            "y = torch.relu_(x)\nreturn torch.add(x, y)",
+            "%y: Tensor = aten::relu(self=%x)\n%add: Tensor = aten::add.Tensor(self=%y, other=%y, alpha=1)\noutput %add",
+        ),
+        (
+            "_0 = torch.fill_(torch.select(x, 1, 0), 3)\nreturn x",
+            "%select: Tensor = aten::select.int(self=%x, dim=1, index=0)\n%fill: Tensor = aten::fill.Scalar(self=%select, \
+             value=3)\n%select_scatter: Tensor = aten::select_scatter(self=%x, src=%fill, dim=1, index=0)\noutput %select_scatter",
+        ),
+        (
+            "a, b, = torch.split(x, 2, 1)\n_0 = torch.zero_(b)\nreturn torch.mul(x, a)",
+            "%split: List[Tensor] = aten::split.Tensor(self=%x, split_size=2, dim=1)\n%ListUnpack: Tensor, %ListUnpack_2: Tensor \
+             = prim::ListUnpack(list=%split)\n%zero: Tensor = aten::zero(self=%ListUnpack_2)\n%split_2: List[Tensor] = \
+             aten::split.Tensor(self=%x, split_size=2, dim=1)\n%__getitem__: Tensor = aten::__getitem__.t(list=%split_2, \
+             idx=0)\n%cat: Tensor = aten::cat(tensors=[%__getitem__, %zero], dim=1)\n%split_3: List[Tensor] = \
+             aten::split.Tensor(self=%cat, split_size=2, dim=1)\n%__getitem___2: Tensor = aten::__getitem__.t(list=%split_3, \
+             idx=0)\n%mul: Tensor = aten::mul.Tensor(self=%cat, other=%__getitem___2)\noutput %mul",
+        ),
+        (
+            "y = torch.reshape(x, [-1])\n_0 = torch.relu_(y)\nreturn y",
+            "%y: Tensor = aten::reshape(self=%x, shape=[-1])\n%relu: Tensor = aten::relu(self=%y)\noutput %relu",
+        ),
+        (
+            "y = torch.reshape(x, [-1])\n_0 = torch.relu_(y)\nreturn x",
+            "code/__torch__.py:9: a tensor is read after a write in place through aten::reshape, which shares memory or copies \
+             depending on strides; write out of place instead",
+        ),
+        (
+            "y = torch.empty([2, 3])\n_0 = torch.fill_(y, 1.)\nreturn y",
+            "%y: Tensor = aten::zeros(size=[2, 3], dtype=None, layout=None, device=None, pin_memory=None)\n%fill: Tensor = \
+             aten::fill.Scalar(self=%y, value=1.0)\noutput %fill",
+        ),
+        (
+            "_0 = torch.transpose_(x, 0, 1)\nreturn x",
+            "code/__torch__.py:7: operator aten::transpose_ changes the shape of a tensor in place; use aten::transpose instead",
+        ),
+    ] {
+        assert_eq!(outcome(&module(body)), expected, "{body}");
+    }
+}
+
+#[test]
+fn numbers_and_containers_fold() {
+    for (body, expected) in [
+        (
+            "return torch.mul(x, 10000000000)",
+            "%mul: Tensor = aten::mul.Scalar(self=%x, other=10000000000)\noutput %mul",
+        ),
+        (
+            "return torch.leaky_relu(x, 10000000000)",
+            "%leaky_relu: Tensor = aten::leaky_relu(self=%x, negative_slope=10000000000)\noutput %leaky_relu",
+        ),
+        (
+            "return torch.dropout(x, 10000000000, False)",
+            "%dropout: Tensor = aten::dropout(input=%x, p=10000000000.0, train=False)\noutput %dropout",
+        ),
+        (
+            "n = ops.prim.NumToTensor(torch.size(x, 1))\nreturn torch.view(x, [int(n), -1])",
+            "%size: int = aten::size.int(self=%x, dim=1)\n%view: Tensor = aten::view(self=%x, size=[%size, -1])\noutput %view",
+        ),
+        (
+            "a, b, c, = torch.size(x)\nreturn torch.view(x, [b, torch.mul(torch.floordiv(7, 2), -1)])",
+            "%b: int = aten::size.int(self=%x, dim=1)\n%view: Tensor = aten::view(self=%x, size=[%b, -3])\noutput %view",
+        ),
+        (
+            "a, b, = torch.slice(torch.size(x), -2)\nreturn torch.view(x, [b, (torch.size(x))[-3]])",
+            "%b: int = aten::size.int(self=%x, dim=-1)\n%size: int = aten::size.int(self=%x, dim=-3)\n%view: Tensor = \
+             aten::view(self=%x, size=[%b, %size])\noutput %view",
+        ),
+        (
+            "if torch.ne(torch.dim(x), 4):\n  ops.prim.RaiseException(\"no\")\nelse:\n  pass\nreturn x",
+            "output %x",
+        ),
+        (
+            "l = annotate(List[Tensor], [])\nfor i in range(2):\n  _0 = torch.append(l, torch.add(x, i))\nreturn torch.cat(l, 1)",
+            "%add: Tensor = aten::add.Scalar(self=%x, other=0, alpha=1)\n%add_2: Tensor = aten::add.Scalar(self=%x, other=1, \
+             alpha=1)\n%cat: Tensor = aten::cat(tensors=[%add, %add_2], dim=1)\noutput %cat",
+        ),
+        (
+            "d = {\"a\": x}\nt = (d[\"a\"], 1)\na, b, = t\nif torch.__is__(a, None):\n  y = a\nelse:\n  y = torch.relu((t)[0])\nreturn {\"y\": y}",
+            "%y: Tensor = aten::relu(self=%x)\noutput {\"y\": %y}",
+        ),
+        (
+            "v, i, = torch.max(x, 1)\nreturn v",
+            "%max: Tuple[Tensor, Tensor] = aten::max.dim(self=%x, dim=1, keepdim=False)\n%TupleUnpack: Tensor, %TupleUnpack_2: \
+             Tensor = prim::TupleUnpack(tup=%max)\noutput %TupleUnpack",
+        ),
+        (
+            "return torch.floordiv(1, 0)",
+            "code/__torch__.py:7: the model raises: floordiv of 1 by zero",
+        ),
+        (
+            "ops.prim.RaiseException(\"never\")\nreturn x",
+            "code/__torch__.py:7: the model raises: never",
+        ),
+    ] {
+        assert_eq!(outcome(&module(body)), expected, "{body}");
+    }
+}

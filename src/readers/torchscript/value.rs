@@ -1,0 +1,329 @@
+//! What an expression is worth while code is inlined.
+//!
+//! Owns [`Val`] and the objects that it points to. Containers live here and never reach the graph: a list in the code is
+//! a list of nodes' results by the time an operator takes it. Deliberately knows nothing of the code.
+
+use super::ast::Class;
+use crate::graph::{Type, ValueId};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// A value at inlining time; cloning shares lists, dicts and objects as Python does.
+#[derive(Clone, Debug)]
+pub enum Val {
+    None,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Str(Rc<str>),
+    Device(Rc<str>),
+    List(Rc<RefCell<Vec<Val>>>),
+    Tuple(Rc<TupleVal>),
+    Dict(Rc<RefCell<Vec<(Val, Val)>>>),
+    Object(ObjectId),
+    Enum(Rc<EnumVal>),
+    /// A tensor: a cell, for writes in place change what it holds.
+    Tensor(CellId),
+    /// A number, string or list that only a run can tell.
+    Dynamic(ValueId),
+    /// The list of views that `chunk`, `split` and `unbind` give.
+    Views(Rc<ListView>),
+    /// Part of a tensor's `size()`.
+    Shape(Shape),
+    /// A function of the archive, by qualified name.
+    Function(Rc<str>),
+    /// A class of the archive, by qualified name.
+    Class(Rc<str>),
+    /// `uninitialized(T)`: never read by correct code.
+    Unset,
+}
+
+/// Arguments by name.
+pub type Keywords = Vec<(Rc<str>, Val)>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectId(pub usize);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CellId(pub usize);
+
+/// A tuple; a named one knows its fields.
+#[derive(Debug)]
+pub struct TupleVal {
+    pub items: Vec<Val>,
+    pub names: Vec<Rc<str>>,
+}
+
+/// One value of an enum.
+#[derive(Debug)]
+pub struct EnumVal {
+    pub class: Rc<str>,
+    pub value: Val,
+}
+
+/// A list of views of one tensor.
+#[derive(Debug)]
+pub struct ListView {
+    /// The list in the graph, and the version of the base that it shows.
+    pub list: ValueId,
+    pub version: u64,
+    pub base: CellId,
+    pub view: Rc<View>,
+}
+
+/// An operator whose result shares memory with its first argument.
+#[derive(Clone, Debug)]
+pub struct View {
+    pub op: String,
+    /// Every argument of the call but the first.
+    pub args: Vec<crate::graph::Arg>,
+    pub keywords: Vec<(String, crate::graph::Arg)>,
+    /// Whether it always shares memory (`reshape` may copy).
+    pub certain: bool,
+    /// Which element of the list, for `chunk` and its like.
+    pub element: Option<i64>,
+    /// How many elements the list has, where the code says so.
+    pub count: Option<usize>,
+}
+
+/// `size(x)[start:end]`, kept as such so that its elements become `size(x, dim)`.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    pub tensor: CellId,
+    /// Counted from the front, or from the back when negative.
+    pub start: i64,
+    /// From the back (negative), or to the end.
+    pub end: Option<i64>,
+}
+
+impl Shape {
+    /// The dimension of element `index`, where no rank is needed to tell.
+    pub fn dim(&self, index: i64) -> Option<i64> {
+        match (index >= 0, self.end) {
+            (true, None) if self.start < 0 => Some(self.start + index).filter(|dim| *dim < 0),
+            (true, _) if self.start >= 0 => Some(self.start + index),
+            (false, end) => Some(end.unwrap_or(0) + index),
+            _ => None,
+        }
+    }
+}
+
+/// An object of the archive: a module, or an instance of another class.
+#[derive(Debug)]
+pub struct Object {
+    pub class: Rc<Class>,
+    pub qualified: Rc<str>,
+    /// In the order of the file.
+    pub attributes: Vec<(Rc<str>, Val)>,
+    /// The dotted path, for a module.
+    pub path: Option<Rc<str>>,
+}
+
+impl Object {
+    pub fn is_module(&self) -> bool {
+        &*self.class.base == "Module"
+    }
+
+    pub fn get(&self, name: &str) -> Option<&Val> {
+        self.attributes
+            .iter()
+            .find(|(known, _)| &**known == name)
+            .map(|(_, value)| value)
+    }
+}
+
+impl Val {
+    pub fn list(items: Vec<Val>) -> Val {
+        Val::List(Rc::new(RefCell::new(items)))
+    }
+
+    pub fn tuple(items: Vec<Val>) -> Val {
+        Val::Tuple(Rc::new(TupleVal {
+            items,
+            names: Vec::new(),
+        }))
+    }
+
+    pub fn str(text: &str) -> Val {
+        Val::Str(text.into())
+    }
+
+    /// What it is, for messages.
+    pub fn describe(&self) -> &'static str {
+        match self {
+            Val::None => "None",
+            Val::Bool(_) => "a bool",
+            Val::Int(_) => "an int",
+            Val::Float(_) => "a float",
+            Val::Str(_) => "a string",
+            Val::Device(_) => "a device",
+            Val::List(_) => "a list",
+            Val::Tuple(_) => "a tuple",
+            Val::Dict(_) => "a dict",
+            Val::Object(_) => "an object",
+            Val::Enum(_) => "an enum",
+            Val::Tensor(_) => "a tensor",
+            Val::Dynamic(_) => "a value that only a run can tell",
+            Val::Views(_) => "a list of tensors",
+            Val::Shape(_) => "a shape",
+            Val::Function(_) => "a function",
+            Val::Class(_) => "a class",
+            Val::Unset => "a value that was never set",
+        }
+    }
+
+    /// Whether a run is needed to tell it.
+    pub fn is_dynamic(&self) -> bool {
+        matches!(self, Val::Dynamic(_) | Val::Tensor(_) | Val::Views(_) | Val::Shape(_))
+    }
+
+    pub fn as_int(&self) -> Option<i64> {
+        match self {
+            Val::Int(int) => Some(*int),
+            Val::Bool(flag) => Some(i64::from(*flag)),
+            _ => None,
+        }
+    }
+
+    pub fn as_float(&self) -> Option<f64> {
+        match self {
+            Val::Float(float) => Some(*float),
+            other => other.as_int().map(|int| int as f64),
+        }
+    }
+
+    /// Whether both are the same thing, or known to be equal and of one kind.
+    pub fn same(&self, other: &Val) -> bool {
+        match (self, other) {
+            (Val::Tensor(a), Val::Tensor(b)) => a == b,
+            (Val::Dynamic(a), Val::Dynamic(b)) => a == b,
+            (Val::Shape(a), Val::Shape(b)) => (a.tensor, a.start, a.end) == (b.tensor, b.start, b.end),
+            (Val::Views(a), Val::Views(b)) => Rc::ptr_eq(a, b),
+            (Val::List(a), Val::List(b)) => Rc::ptr_eq(a, b),
+            (Val::Dict(a), Val::Dict(b)) => Rc::ptr_eq(a, b),
+            (Val::Function(a), Val::Function(b)) | (Val::Class(a), Val::Class(b)) => a == b,
+            _ => self.describe() == other.describe() && self.equals(other) == Some(true),
+        }
+    }
+
+    /// Equality as Python sees it, `None` where a run is needed, or where the values are too large to compare.
+    pub fn equals(&self, other: &Val) -> Option<bool> {
+        self.equals_within(other, &mut Walk::default())
+    }
+
+    fn equals_within(&self, other: &Val, walk: &mut Walk) -> Option<bool> {
+        if self.is_dynamic() || other.is_dynamic() {
+            return None;
+        }
+        walk.enter()?;
+        let mut all = |left: &[Val], right: &[Val]| {
+            if left.len() != right.len() {
+                return Some(false);
+            }
+            let mut pairs = left.iter().zip(right);
+            pairs.try_fold(true, |same, (a, b)| Some(same & a.equals_within(b, walk)?))
+        };
+        let found = match (self, other) {
+            (Val::None, Val::None) => Some(true),
+            (Val::Str(a), Val::Str(b)) | (Val::Device(a), Val::Device(b)) => Some(a == b),
+            (Val::Str(a), Val::Device(b)) | (Val::Device(a), Val::Str(b)) => Some(a == b),
+            (Val::List(a), Val::List(b)) => all(&a.borrow(), &b.borrow()),
+            (Val::Tuple(a), Val::Tuple(b)) => all(&a.items, &b.items),
+            (Val::Enum(a), Val::Enum(b)) => Some(a.class == b.class && a.value.equals_within(&b.value, walk)?),
+            (Val::Object(a), Val::Object(b)) => Some(a == b),
+            (Val::Int(a), Val::Int(b)) => Some(a == b),
+            _ => match (self.as_float(), other.as_float()) {
+                (Some(a), Some(b)) => Some(a == b),
+                _ => Some(false),
+            },
+        };
+        walk.leave();
+        found
+    }
+
+    /// `None` where containers within containers go too deep.
+    pub fn nests(&self, walk: &mut Walk) -> Option<()> {
+        walk.enter()?;
+        match self {
+            Val::List(items) => items.borrow().iter().try_for_each(|item| item.nests(walk))?,
+            Val::Tuple(tuple) => tuple.items.iter().try_for_each(|item| item.nests(walk))?,
+            Val::Dict(items) => items.borrow().iter().try_for_each(|(_, item)| item.nests(walk))?,
+            _ => {}
+        }
+        walk.leave();
+        Some(())
+    }
+
+    /// How Python prints a value; `None` where a run is needed.
+    pub fn text(&self) -> Option<String> {
+        self.text_within(&mut Walk::default())
+    }
+
+    fn text_within(&self, walk: &mut Walk) -> Option<String> {
+        walk.enter()?;
+        let mut join = |items: &[Val]| {
+            let parts = items
+                .iter()
+                .map(|item| item.text_within(walk))
+                .collect::<Option<Vec<String>>>();
+            parts.map(|parts| parts.join(", "))
+        };
+        let found = match self {
+            Val::None => "None".into(),
+            Val::Bool(true) => "True".into(),
+            Val::Bool(false) => "False".into(),
+            Val::Int(int) => int.to_string(),
+            Val::Float(float) => format!("{float:?}"),
+            Val::Str(text) | Val::Device(text) => text.to_string(),
+            Val::List(items) => format!("[{}]", join(&items.borrow())?),
+            Val::Tuple(tuple) => format!("({})", join(&tuple.items)?),
+            _ => return None,
+        };
+        walk.leave();
+        Some(found)
+    }
+}
+
+/// A walk over a value that may be shared many times over, or hold itself: bounded in depth and in steps.
+pub struct Walk {
+    left: usize,
+    depth: usize,
+}
+
+/// Values that one walk may meet.
+const STEPS: usize = 100_000;
+
+impl Default for Walk {
+    fn default() -> Walk {
+        Walk {
+            left: 100_000,
+            depth: 0,
+        }
+    }
+}
+
+impl Walk {
+    /// One value deeper; `None` where the walk has become too long.
+    pub fn enter(&mut self) -> Option<()> {
+        self.left = self.left.checked_sub(1)?;
+        self.depth += 1;
+        (self.depth <= 32).then_some(())
+    }
+
+    pub fn leave(&mut self) {
+        self.depth -= 1;
+    }
+
+    /// Values that were met.
+    pub fn steps(&self) -> usize {
+        STEPS - self.left
+    }
+}
+
+/// The element type of a runtime list.
+pub fn item_type(ty: &Type) -> Option<&Type> {
+    match ty {
+        Type::List(item) => Some(item),
+        _ => None,
+    }
+}

@@ -1,0 +1,124 @@
+//! Host tensors to libtorch's and back.
+//!
+//! Owns the two copies. Deliberately converts no element type but the unsigned ones that libtorch's arithmetic lacks,
+//! which become the next wider signed type.
+
+use super::RuntimeError;
+use crate::tensor::{DType, Tensor};
+use tch::{Device, Kind};
+
+/// Copies a host tensor to a device. uint16 becomes int32, uint32 and uint64 become int64.
+///
+/// # Errors
+/// When libtorch cannot allocate it, or when an uint64 is beyond int64.
+pub fn to_torch(tensor: &Tensor, device: Device) -> Result<tch::Tensor, RuntimeError> {
+    let kind = match tensor.dtype() {
+        DType::Bool => Kind::Bool,
+        DType::U8 => Kind::Uint8,
+        DType::I8 => Kind::Int8,
+        DType::I16 => Kind::Int16,
+        DType::I32 => Kind::Int,
+        DType::I64 => Kind::Int64,
+        DType::F16 => Kind::Half,
+        DType::BF16 => Kind::BFloat16,
+        DType::F32 => Kind::Float,
+        DType::F64 => Kind::Double,
+        DType::U16 | DType::U32 | DType::U64 => return to_torch(&widened(tensor)?, device),
+    };
+    let shape: Vec<i64> = tensor.shape().iter().map(|&extent| extent as i64).collect();
+    let made = tch::Tensor::f_from_data_size(tensor.data(), &shape, kind)?;
+    if device == Device::Cpu {
+        return Ok(made);
+    }
+    Ok(made.f_to_device(device)?)
+}
+
+/// Copies a tensor of libtorch to the host, in C order.
+///
+/// # Errors
+/// When its element type is none of [`DType`] (complex, quantised, 8-bit floats).
+pub fn from_torch(tensor: &tch::Tensor) -> Result<Tensor, RuntimeError> {
+    let dtype = match tensor.f_kind()? {
+        Kind::Bool => DType::Bool,
+        Kind::Uint8 => DType::U8,
+        Kind::Int8 => DType::I8,
+        Kind::Int16 => DType::I16,
+        Kind::Int => DType::I32,
+        Kind::Int64 => DType::I64,
+        Kind::Half => DType::F16,
+        Kind::BFloat16 => DType::BF16,
+        Kind::Float => DType::F32,
+        Kind::Double => DType::F64,
+        other => {
+            return Err(RuntimeError::Kind {
+                kind: format!("{other:?}").to_lowercase(),
+            });
+        }
+    };
+    let tensor = tensor.f_to_device(Device::Cpu)?.f_contiguous()?;
+    let shape: Vec<usize> = tensor.size().into_iter().map(|extent| extent as usize).collect();
+    let numel: usize = shape.iter().product();
+    let mut data = vec![0; numel * dtype.size()];
+    tensor.f_copy_data_u8(&mut data, numel)?;
+    Tensor::new(dtype, shape, data).map_err(|error| RuntimeError::Run {
+        message: error.to_string(),
+    })
+}
+
+fn widened(tensor: &Tensor) -> Result<Tensor, RuntimeError> {
+    let (chunks, _) = tensor.data().as_chunks::<8>();
+    let bytes: Vec<u8> = match tensor.dtype() {
+        DType::U16 => tensor
+            .to_i64()
+            .into_iter()
+            .flat_map(|value| (value as i32).to_le_bytes())
+            .collect(),
+        DType::U64 if chunks.iter().any(|&chunk| i64::from_le_bytes(chunk) < 0) => {
+            return Err(RuntimeError::Kind {
+                kind: "uint64 beyond int64".into(),
+            });
+        }
+        DType::U64 => tensor.data().to_vec(),
+        _ => tensor.to_i64().into_iter().flat_map(i64::to_le_bytes).collect(),
+    };
+    let dtype = match tensor.dtype() {
+        DType::U16 => DType::I32,
+        _ => DType::I64,
+    };
+    Tensor::new(dtype, tensor.shape(), bytes).map_err(|error| RuntimeError::Run {
+        message: error.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_dtype_goes_there_and_back() {
+        for dtype in DType::ALL {
+            let data: Vec<u8> = (0..6 * dtype.size()).map(|index| (index % 2) as u8).collect();
+            let host = Tensor::new(dtype, [2, 3], data).unwrap();
+            let back = from_torch(&to_torch(&host, Device::Cpu).unwrap()).unwrap();
+            assert_eq!(back.shape(), host.shape());
+            assert_eq!(back.to_f64(), host.to_f64(), "{dtype}");
+            assert!(back.dtype() == dtype || dtype.name().starts_with("uint"));
+        }
+    }
+
+    #[test]
+    fn empty_and_scalar_shapes_survive() {
+        for shape in [vec![], vec![0], vec![2, 0]] {
+            let numel: usize = shape.iter().product();
+            let host = Tensor::from_f32(shape.clone(), &vec![1.5; numel]);
+            assert_eq!(from_torch(&to_torch(&host, Device::Cpu).unwrap()).unwrap(), host);
+        }
+    }
+
+    #[test]
+    fn strided_tensors_are_made_contiguous() {
+        let host = Tensor::from_i64([2, 2], &[1, 2, 3, 4]);
+        let turned = to_torch(&host, Device::Cpu).unwrap().f_transpose(0, 1).unwrap();
+        assert_eq!(from_torch(&turned).unwrap().to_i64(), [1, 3, 2, 4]);
+    }
+}

@@ -1,0 +1,296 @@
+//! The rules between fields: what the schema cannot say.
+//!
+//! They read the tree, not the types, so that a rule still speaks where something else in the file is wrong; a value
+//! that is missing or of the wrong type has been reported by `check` and makes its rules silent.
+
+use super::diagnostic::{Diagnostic, Sources, Span};
+use super::near::nearest;
+use super::node::{Entry, Node, item_path, key_path, shorten};
+use super::steps::round_sparsity;
+
+/// The name of the file beside the steps' folders.
+const RESERVED_ID: &str = "run.json";
+
+/// Steps that yield masks to other steps.
+const YIELDS_MASKS: [&str; 1] = ["mask_fix"];
+
+/// Applies every rule to the file.
+pub(super) fn apply(root: &Node, sources: &Sources, faults: &mut Vec<Diagnostic>) {
+    let mut rules = Rules { root, sources, faults };
+    rules.dataset();
+    let steps = rules.steps();
+    rules.ids(&steps);
+    rules.references(&steps);
+    for step in &steps {
+        if step.kind == "sensitivity" {
+            rules.sensitivity(step);
+        }
+    }
+}
+
+/// A step as far as it can be read.
+struct Step<'a> {
+    kind: &'a str,
+    id: &'a str,
+    /// Where the id is written, or the kind that stands for it.
+    id_span: Span,
+    id_path: String,
+    entry: &'a Entry,
+    path: String,
+}
+
+struct Rules<'a, 'b> {
+    root: &'a Node,
+    sources: &'b Sources,
+    faults: &'b mut Vec<Diagnostic>,
+}
+
+impl<'a> Rules<'a, '_> {
+    fn report(&mut self, span: Span, path: &str, message: impl Into<String>, help: Option<&str>) {
+        let mut fault = self.sources.diagnostic(span, path, message);
+        fault.help = help.map(str::to_owned);
+        self.faults.push(fault);
+    }
+
+    /// The nodes below a node, with their paths as written.
+    fn below(&self, node: &'a Node, path: &str, keys: &[&str]) -> Option<(&'a Node, String, Span)> {
+        let mut found = (node, path.to_owned(), node.span);
+        for key in keys {
+            let entry = found.0.entry(key)?;
+            found = (&entry.value, key_path(&found.1, &entry.key), entry.span);
+        }
+        Some(found)
+    }
+
+    fn dataset(&mut self) {
+        let means = self.below(self.root, "", &["dataset", "normalize", "mean"]);
+        let stds = self.below(self.root, "", &["dataset", "normalize", "std"]);
+        if let (Some((mean, ..)), Some((std, path, key))) = (means, stds) {
+            let (means, stds) = (mean.items().len(), std.items().len());
+            if means != stds && means > 0 && stds > 0 {
+                let message =
+                    format!("`mean` has {means} and `std` has {stds} numbers; each channel needs one of both");
+                self.report(key, &path, message, None);
+            }
+        }
+        let folder = ["dataset", "source", "image_folder"];
+        let resize = self.below(self.root, "", &[&folder[..], &["resize"]].concat());
+        let crop = self.below(self.root, "", &[&folder[..], &["crop"]].concat());
+        if let (Some((resize, ..)), Some((crop, path, _))) = (resize, crop)
+            && let (Some(resize), Some(side)) = (resize.as_f64(), crop.as_f64())
+            && side > resize
+        {
+            let message = format!("the crop of {side} does not fit into images resized to {resize}");
+            self.report(crop.span, &path, message, Some("crop at most what `resize` leaves"));
+        }
+        self.targets();
+    }
+
+    /// A metric that compares with targets needs them.
+    fn targets(&mut self) {
+        let Some((metric, ..)) = self.below(self.root, "", &["metric"]) else {
+            return;
+        };
+        let name = match (metric.as_text(), metric.entries()) {
+            (Some(name), _) => name,
+            (None, [only]) => only.meant.as_str(),
+            _ => return,
+        };
+        if name == "agreement" {
+            return;
+        }
+        for (source, key) in [("idx", "labels"), ("npz", "targets"), ("safetensors", "targets")] {
+            if let Some((node, path, span)) = self.below(self.root, "", &["dataset", "source", source])
+                && !node.entries().is_empty()
+                && node.get(key).is_none()
+            {
+                let message = format!("missing key `{key}`: the metric `{}` needs it", shorten(name));
+                self.report(span, &path, message, Some("only `{agreement: {}}` does without"));
+            }
+        }
+    }
+
+    fn steps(&self) -> Vec<Step<'a>> {
+        let Some((steps, path, _)) = self.below(self.root, "", &["steps"]) else {
+            return Vec::new();
+        };
+        let mut found = Vec::new();
+        for (index, node) in steps.items().iter().enumerate() {
+            let [entry] = node.entries() else { continue };
+            let path = key_path(&item_path(&path, index), &entry.key);
+            let (id, id_span, id_path) = match entry.value.entry("id") {
+                Some(id) => match id.value.as_text() {
+                    Some(text) => (text, id.value.span, key_path(&path, &id.key)),
+                    None => continue,
+                },
+                None => (entry.meant.as_str(), entry.span, path.clone()),
+            };
+            found.push(Step {
+                kind: &entry.meant,
+                id,
+                id_span,
+                id_path,
+                entry,
+                path,
+            });
+        }
+        found
+    }
+
+    fn ids(&mut self, steps: &[Step<'_>]) {
+        for (index, step) in steps.iter().enumerate() {
+            if step.id.eq_ignore_ascii_case(RESERVED_ID) {
+                let message = format!("the id `{}` is taken by the file of that name", step.id);
+                self.report(step.id_span, &step.id_path, message, Some("give the step another `id`"));
+            }
+            let same = |other: &&Step<'_>| other.id.eq_ignore_ascii_case(step.id);
+            if let Some(earlier) = steps[..index].iter().find(same) {
+                let line = self.sources.line(earlier.id_span);
+                let id = shorten(step.id);
+                let message = if earlier.id == step.id {
+                    format!("the id `{id}` is taken by the step in line {line}")
+                } else {
+                    format!("the id `{id}` differs only in case from that of the step in line {line}")
+                };
+                self.report(
+                    step.id_span,
+                    &step.id_path,
+                    message,
+                    Some("give the step an `id` of its own"),
+                );
+            }
+        }
+    }
+
+    fn references(&mut self, steps: &[Step<'_>]) {
+        // Which step each step waits for, where that is a step that yields masks.
+        let mut waits: Vec<Option<usize>> = vec![None; steps.len()];
+        for (index, step) in steps.iter().enumerate() {
+            let Some((node, path, span)) = self.reference(step) else {
+                continue;
+            };
+            let Some(id) = node.as_text() else { continue };
+            let target = steps.iter().position(|other| other.id == id);
+            match target.map(|target| (target, steps[target].kind)) {
+                None => {
+                    let yielding = steps
+                        .iter()
+                        .enumerate()
+                        .filter(|(other, step)| *other != index && YIELDS_MASKS.contains(&step.kind))
+                        .map(|(_, step)| step.id);
+                    let near = nearest(id, yielding).map(str::to_owned);
+                    self.report(span, &path, format!("no step has the id `{}`", shorten(id)), None);
+                    if let Some(fault) = self.faults.last_mut() {
+                        fault.suggestion = near;
+                    }
+                }
+                Some((target, _)) if target == index => {
+                    self.report(span, &path, "a step cannot wait for itself", None);
+                }
+                Some((target, kind)) if YIELDS_MASKS.contains(&kind) => waits[index] = Some(target),
+                Some((_, kind)) => {
+                    let message = format!("the step `{}` is of kind `{kind}`, which yields no masks", shorten(id));
+                    self.report(span, &path, message, Some("refer to a step of kind `mask_fix`"));
+                }
+            }
+        }
+        self.cycles(steps, &waits);
+    }
+
+    /// The step reference of a step, if it has one.
+    fn reference<'s>(&self, step: &Step<'s>) -> Option<(&'s Node, String, Span)> {
+        if step.kind != "mask_fix" {
+            return None;
+        }
+        let masks = step.entry.value.entry("masks")?;
+        let reference = masks.value.entry("step")?;
+        let path = key_path(&key_path(&step.path, &masks.key), &reference.key);
+        Some((&reference.value, path, reference.value.span))
+    }
+
+    /// Each step waits for at most one other, so following that from each step finds every cycle; it is reported at
+    /// its first step.
+    fn cycles(&mut self, steps: &[Step<'_>], waits: &[Option<usize>]) {
+        // Where each step was last passed: the start of that walk.
+        let mut passed: Vec<Option<usize>> = vec![None; steps.len()];
+        for start in 0..steps.len() {
+            let mut at = start;
+            while passed[at].is_none() {
+                passed[at] = Some(start);
+                match waits[at] {
+                    Some(next) => at = next,
+                    None => break,
+                }
+            }
+            if passed[at] != Some(start) || waits[at].is_none() {
+                continue;
+            }
+            let mut cycle = vec![at];
+            let mut next = waits[at];
+            while let Some(step) = next.filter(|step| *step != at) {
+                cycle.push(step);
+                next = waits[step];
+            }
+            let first = cycle
+                .iter()
+                .enumerate()
+                .min_by_key(|(_, step)| **step)
+                .map_or(0, |(place, _)| place);
+            cycle.rotate_left(first);
+            cycle.push(cycle[0]);
+            let names: Vec<String> = cycle.iter().map(|step| shorten(steps[*step].id)).collect();
+            if let Some((_, path, span)) = self.reference(&steps[cycle[0]]) {
+                let message = format!("steps wait for each other in a cycle: {}", names.join(" → "));
+                self.report(span, &path, message, Some("let one of them read its masks from a file"));
+            }
+        }
+    }
+
+    fn sensitivity(&mut self, step: &Step<'_>) {
+        for needed in ["dataset", "metric"] {
+            if self.root.get(needed).is_none() {
+                let message = format!("a sensitivity step measures, so the file needs `{needed}`");
+                self.report(step.entry.span, &step.path, message, None);
+            }
+        }
+        let body = &step.entry.value;
+        if let Some(entry) = body.entry("sparsities") {
+            let path = key_path(&step.path, &entry.key);
+            for (index, item) in entry.value.items().iter().enumerate() {
+                let Some(sparsity) = item.as_f64().filter(|s| *s > 0.0 && *s < 1.0) else {
+                    continue;
+                };
+                let rounded = round_sparsity(sparsity);
+                if rounded <= 0.0 || rounded >= 1.0 {
+                    let message = format!("is {rounded} when rounded to hundredths; must be above 0 and below 1");
+                    let help = Some("sparsities are rounded to hundredths: 0.01 is the least, 0.99 the most");
+                    self.report(item.span, &item_path(&path, index), message, help);
+                }
+            }
+        }
+        let word = |key: &str| body.get(key).and_then(Node::as_text);
+        if word("granularity") == Some("group") {
+            let clash = |key: &str| {
+                body.entry(key)
+                    .map(|entry| (entry.value.span, key_path(&step.path, &entry.key)))
+            };
+            if word("compat") == Some("nni")
+                && let Some((span, path)) = clash("compat")
+            {
+                let message = "NNI has no `granularity: group`";
+                self.report(
+                    span,
+                    &path,
+                    message,
+                    Some("use `compat: exact`, or `granularity: layer`"),
+                );
+            }
+            if let Some(method @ ("level" | "fine_grained")) = word("method")
+                && let Some((span, path)) = clash("method")
+            {
+                let message = format!("`{method}` masks single weights, and `granularity: group` whole units");
+                self.report(span, &path, message, Some("use `l1` or `l2`, or `granularity: layer`"));
+            }
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! The JSON schema of pipeline files: made from the types, read by editors and by the checker.
+//!
+//! It is draft-07, which the YAML language servers know. It owns the shape of the file only; rules between fields live
+//! in `rules`.
+
+use std::sync::LazyLock;
+
+use schemars::Schema;
+use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
+use serde_json::Value;
+
+use super::types::Pipeline;
+
+/// The schema, made once.
+static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
+    let settings = SchemaSettings::draft07()
+        .for_deserialize()
+        .with_transform(RecursiveTransform(tidy));
+    let mut schema = settings.into_generator().into_root_schema_for::<Pipeline>().to_value();
+    // What says what the schema is stands first.
+    if let Value::Object(all) = &mut schema {
+        let first: Vec<_> = ["$schema", "title", "description"]
+            .iter()
+            .filter_map(|key| all.shift_remove_entry(*key))
+            .collect();
+        let rest = std::mem::take(all);
+        all.extend(first);
+        all.extend(rest);
+    }
+    schema
+});
+
+/// The schema of a pipeline file, as a value.
+pub(super) fn schema() -> &'static Value {
+    &SCHEMA
+}
+
+/// The schema of a pipeline file, as checked in at `schema/pipeline.schema.json`: pretty, with a newline at the end.
+pub fn schema_json() -> String {
+    format!("{:#}\n", *SCHEMA)
+}
+
+/// An optional key is left out, never set to nothing: takes `null` out of types, choices and defaults. Formats such as
+/// `uint32` are Rust's and say nothing to an editor, and the line breaks of a comment mean nothing there.
+fn tidy(schema: &mut Schema) {
+    let Some(object) = schema.as_object_mut() else { return };
+    object.remove("format");
+    if let Some(Value::String(description)) = object.get_mut("description") {
+        *description = description.replace('\n', " ");
+    }
+    if object.get("default").is_some_and(Value::is_null) {
+        object.remove("default");
+    }
+    if let Some(Value::Array(types)) = object.get_mut("type") {
+        types.retain(|name| name != "null");
+        if let [only] = types.as_slice() {
+            let only = only.clone();
+            object.insert("type".to_owned(), only);
+        }
+    }
+    if let Some(Value::Array(choices)) = object.get_mut("anyOf") {
+        choices.retain(|choice| choice.get("type").is_none_or(|name| name != "null"));
+        if let [only] = choices.as_slice() {
+            let only = only.clone();
+            object.remove("anyOf");
+            if object.is_empty()
+                && let Value::Object(only) = only
+            {
+                *object = only;
+            } else {
+                object.insert("allOf".to_owned(), Value::Array(vec![only]));
+            }
+        }
+    }
+}

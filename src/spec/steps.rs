@@ -1,0 +1,244 @@
+//! The steps of a pipeline file: one type a kind, their defaults beside them.
+
+use std::collections::BTreeSet;
+
+use schemars::{JsonSchema, Schema};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::words::{FilePath, LayerPattern, Name};
+
+/// One entry of `steps`: one key, its kind.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// How much the metric changes when one layer at a time is masked.
+    Sensitivity(Sensitivity),
+    /// Which layers lose channels together.
+    Dependencies(Dependencies),
+    /// Multiply-accumulates and parameters, layer by layer.
+    Flops(Flops),
+    /// Repairs masks so that layers that lose channels together agree.
+    MaskFix(MaskFix),
+}
+
+impl Step {
+    /// The step's id, unique in its pipeline.
+    pub fn id(&self) -> &Name {
+        match self {
+            Self::Sensitivity(step) => &step.id,
+            Self::Dependencies(step) => &step.id,
+            Self::Flops(step) => &step.id,
+            Self::MaskFix(step) => &step.id,
+        }
+    }
+
+    /// The key of the step's entry.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Sensitivity(_) => "sensitivity",
+            Self::Dependencies(_) => "dependencies",
+            Self::Flops(_) => "flops",
+            Self::MaskFix(_) => "mask_fix",
+        }
+    }
+}
+
+/// How much the metric changes when one layer at a time is masked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Sensitivity {
+    /// Names the step and its output folder; must be unique.
+    #[serde(default = "sensitivity_id")]
+    pub id: Name,
+    /// Which weights go first.
+    #[serde(default)]
+    pub method: Method,
+    /// What is masked together.
+    #[serde(default)]
+    pub granularity: Granularity,
+    /// The fractions to mask, between 0 and 1 and rounded to hundredths; equal ones merge.
+    #[serde(default = "default_sparsities")]
+    #[schemars(length(min = 1), example = [0.25, 0.5, 0.75])]
+    #[schemars(extend("items" = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}))]
+    pub sparsities: Vec<f64>,
+    /// Ends a layer's row at the first value beyond a bound; that value is still recorded. Omit it for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = json!({"mode": "dropped", "value": 0.1}))]
+    pub early_stop: Option<EarlyStop>,
+    /// The layers to measure, by name or glob. Omit it for every convolution.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1), example = ["layer1.*", "conv1"])]
+    pub layers: Option<Vec<LayerPattern>>,
+    /// Whose rules decide ties.
+    #[serde(default)]
+    pub compat: Compat,
+}
+
+fn sensitivity_id() -> Name {
+    Name::from_kind("sensitivity")
+}
+
+fn default_sparsities() -> Vec<f64> {
+    (1..10).map(|tenths| f64::from(tenths) / 10.0).collect()
+}
+
+/// Which weights go first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(transform = add_fine_grained)]
+pub enum Method {
+    /// The filters with the smallest sums of absolute values.
+    #[default]
+    L1,
+    /// The filters with the smallest Euclidean norms.
+    L2,
+    /// The single weights with the smallest absolute values.
+    #[serde(alias = "fine_grained")]
+    Level,
+}
+
+/// schemars does not describe aliases.
+fn add_fine_grained(schema: &mut Schema) {
+    if let Some(Value::Array(words)) = schema.get_mut("oneOf") {
+        words.push(json!({"description": "The same as `level`.", "type": "string", "const": "fine_grained"}));
+    }
+}
+
+/// What is masked together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Granularity {
+    /// One layer at a time.
+    #[default]
+    Layer,
+    /// One coupled group at a time, with every parameter of its units.
+    Group,
+}
+
+/// Whose rules are followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Compat {
+    /// The exact ones.
+    #[default]
+    Exact,
+    /// Those of NNI, to the letter.
+    Nni,
+}
+
+/// Ends a layer's row at the first value beyond a bound.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EarlyStop {
+    /// What `value` bounds.
+    pub mode: StopMode,
+    /// The bound.
+    pub value: f64,
+}
+
+/// What the bound of an early stop bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StopMode {
+    /// Stop when the metric is below `value`.
+    Minimize,
+    /// Stop when the metric is above `value`.
+    Maximize,
+    /// Stop when the metric is more than `value` below the baseline.
+    Dropped,
+    /// Stop when the metric is more than `value` above the baseline.
+    Raised,
+}
+
+/// Which layers lose channels together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Dependencies {
+    /// Names the step and its output folder; must be unique.
+    #[serde(default = "dependencies_id")]
+    pub id: Name,
+    /// Which tables to write.
+    #[serde(default = "default_kinds")]
+    #[schemars(length(min = 1))]
+    pub kinds: BTreeSet<DependencyKind>,
+    /// Whose rules are followed.
+    #[serde(default)]
+    pub compat: Compat,
+}
+
+fn dependencies_id() -> Name {
+    Name::from_kind("dependencies")
+}
+
+fn default_kinds() -> BTreeSet<DependencyKind> {
+    use DependencyKind::{Channel, Group, InputChannel};
+    BTreeSet::from([Channel, Group, InputChannel])
+}
+
+/// A table of dependencies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DependencyKind {
+    /// `channel.csv`: layers that lose output channels together.
+    Channel,
+    /// `group.csv`: the number by which a layer's filters must stay divisible.
+    Group,
+    /// `input_channel.csv`: layers that lose input channels together.
+    InputChannel,
+}
+
+/// Multiply-accumulates and parameters, layer by layer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Flops {
+    /// Names the step and its output folder; must be unique.
+    #[serde(default = "flops_id")]
+    pub id: Name,
+}
+
+fn flops_id() -> Name {
+    Name::from_kind("flops")
+}
+
+/// Repairs masks so that layers that lose channels together agree.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MaskFix {
+    /// Names the step and its output folder; must be unique.
+    #[serde(default = "mask_fix_id")]
+    pub id: Name,
+    /// The masks to repair: a `.pth` or `.safetensors` file, or `{step: ID}` for another step's masks.
+    #[schemars(example = &"quickstart/masks.pth", example = json!({"step": "mask_fix"}))]
+    pub masks: Masks,
+    /// Whose rules are followed.
+    #[serde(default)]
+    pub compat: Compat,
+}
+
+fn mask_fix_id() -> Name {
+    Name::from_kind("mask_fix")
+}
+
+/// Where masks come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Masks {
+    /// A `.pth` or `.safetensors` file.
+    File(FilePath),
+    /// Another step's masks, wherever it stands in the list.
+    Step(StepMasks),
+}
+
+/// Another step's masks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StepMasks {
+    /// The id of the step that yields the masks.
+    pub step: Name,
+}
+
+/// Rounds a sparsity to hundredths the way NNI does: `rint(100·s)/100`, ties to even.
+pub fn round_sparsity(sparsity: f64) -> f64 {
+    (100.0 * sparsity).round_ties_even() / 100.0
+}

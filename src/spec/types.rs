@@ -1,0 +1,312 @@
+//! The version-1 pipeline file as types: what serde reads, schemars describes and `run.json` shows.
+//!
+//! Defaults stand here and nowhere else. The types know nothing of positions, files or stages; the doc comments are
+//! what an editor shows.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::steps::{MaskFix, Masks, Step, round_sparsity};
+use super::words::{Device, FilePath, Name};
+
+/// A pipeline: one model, its data, and the steps that examine it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "secateur pipeline, version 1")]
+pub struct Pipeline {
+    /// The version of this file format: 1.
+    #[schemars(range(min = 1, max = 1), example = 1)]
+    pub version: u32,
+    /// Names the output folder, `out/<name>/`.
+    #[schemars(example = &"quickstart")]
+    pub name: Name,
+    /// The network to examine.
+    #[schemars(example = json!({"path": "quickstart/model.pt", "input": [1, 28, 28]}))]
+    pub model: Model,
+    /// The labelled samples that steps measure on. Needed only where a step measures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<Dataset>,
+    /// What is measured, averaged over samples. Needed only where a step measures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"accuracy", example = json!({"top_k": 5}))]
+    pub metric: Option<Metric>,
+    /// Where the network runs.
+    #[serde(default = "default_device")]
+    pub device: Device,
+    /// The number format in which the network runs.
+    #[serde(default)]
+    pub precision: Precision,
+    /// The seed of every random draw.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub seed: u64,
+    /// The folder that receives `<name>/`, relative to this file. Without it: `out/` in the current folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<FilePath>,
+    /// What to do. Each entry has one key, its kind.
+    #[schemars(length(min = 1))]
+    #[schemars(example = json!([{"sensitivity": {"sparsities": [0.25, 0.5, 0.75]}}, {"flops": {}}]))]
+    pub steps: Vec<Step>,
+}
+
+fn default_device() -> Device {
+    Device::Cpu
+}
+
+/// The network to examine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// A TorchScript archive, as `torch.jit.trace(model, example).save(path)` writes it.
+    #[schemars(example = &"quickstart/model.pt")]
+    pub path: FilePath,
+    /// The shape of one sample, without the batch axis.
+    #[schemars(length(min = 1), inner(range(min = 1, max = 2147483647u32)), example = [3, 224, 224])]
+    pub input: Vec<u32>,
+}
+
+/// The samples that steps measure on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Dataset {
+    /// Where samples come from: exactly one of `idx`, `npz`, `safetensors` and `image_folder`.
+    pub source: Source,
+    /// Subtracts `mean` and divides by `std`, channel by channel. Omit it for none. (uint8 inputs are divided by 255
+    /// before.)
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = json!({"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}))]
+    pub normalize: Option<Normalize>,
+    /// How many samples: the first N, or `{count: N, shuffle: true}` for N drawn once with `seed`. Omit it for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 2000, example = json!({"count": 2000, "shuffle": true}))]
+    pub samples: Option<Samples>,
+    /// How many samples the network sees at once.
+    #[serde(default = "default_batch_size")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub batch_size: u32,
+}
+
+fn default_batch_size() -> u32 {
+    64
+}
+
+/// Where samples come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// Two files in the IDX format of MNIST, `.gz` or plain.
+    Idx(IdxSource),
+    /// Two arrays of a NumPy `.npz` file.
+    Npz(ArraySource),
+    /// Two tensors of a safetensors file.
+    Safetensors(ArraySource),
+    /// A folder of images: one folder a class, sorted by name.
+    ImageFolder(ImageFolderSource),
+}
+
+/// Two files in the IDX format of MNIST.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IdxSource {
+    /// The inputs.
+    #[schemars(example = &"quickstart/images.idx.gz")]
+    pub images: FilePath,
+    /// The targets. Only the metric `agreement` does without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"quickstart/labels.idx.gz")]
+    pub labels: Option<FilePath>,
+}
+
+/// Two arrays of one file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ArraySource {
+    /// The file.
+    pub path: FilePath,
+    /// The name of the array of inputs; its first axis counts samples.
+    #[schemars(length(min = 1), example = &"x")]
+    pub inputs: String,
+    /// The name of the array of targets. Only the metric `agreement` does without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1), example = &"y")]
+    pub targets: Option<String>,
+}
+
+/// A folder of images, one folder a class.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImageFolderSource {
+    /// The folder that holds the classes' folders.
+    pub path: FilePath,
+    /// The length to which the shorter side is resized, bilinear with antialias. Omit it to keep the size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65536), example = 256)]
+    pub resize: Option<u32>,
+    /// The side of the square that is cut from the centre. Omit it to keep the whole image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65536), example = 224)]
+    pub crop: Option<u32>,
+}
+
+/// One mean and one standard deviation a channel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Normalize {
+    /// What is subtracted from each channel.
+    #[schemars(length(min = 1), example = [0.485, 0.456, 0.406])]
+    pub mean: Vec<f64>,
+    /// What each channel is divided by; never 0.
+    #[schemars(length(min = 1), extend("items" = {"type": "number", "not": {"const": 0}}))]
+    #[schemars(example = [0.229, 0.224, 0.225])]
+    pub std: Vec<f64>,
+}
+
+/// How many samples, and which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(from = "WrittenSamples")]
+#[schemars(!from, with = "WrittenSamples")]
+pub struct Samples {
+    /// How many samples.
+    pub count: u64,
+    /// Whether they are drawn with the seed, or are the first ones.
+    pub shuffle: bool,
+}
+
+/// The two ways in which a number of samples is written.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(rename = "Samples")]
+enum WrittenSamples {
+    /// The first N samples.
+    Count(#[schemars(range(min = 1))] u64),
+    /// N samples, drawn once with `seed` if `shuffle` is true.
+    Drawn(DrawnSamples),
+}
+
+/// A number of samples, drawn once with `seed` if `shuffle` is true.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct DrawnSamples {
+    /// How many samples.
+    #[schemars(range(min = 1))]
+    count: u64,
+    /// Whether they are drawn at random instead of being the first ones.
+    #[serde(default)]
+    shuffle: bool,
+}
+
+impl From<WrittenSamples> for Samples {
+    fn from(written: WrittenSamples) -> Self {
+        match written {
+            WrittenSamples::Count(count) => Self { count, shuffle: false },
+            WrittenSamples::Drawn(DrawnSamples { count, shuffle }) => Self { count, shuffle },
+        }
+    }
+}
+
+/// What is measured: an average over samples, on the model's first output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Metric {
+    /// The fraction of samples whose largest output is at the label.
+    Accuracy,
+    /// The mean cross-entropy with the label, in nats.
+    CrossEntropy,
+    /// The mean squared difference from the target.
+    Mse,
+    /// The fraction of samples whose label is among the N largest outputs.
+    TopK(#[schemars(range(min = 1, max = 2147483647u32))] u32),
+    /// The fraction of samples that are classed as the unmasked model classes them; needs no labels.
+    Agreement {},
+}
+
+impl Metric {
+    /// Whether samples need a label or target to be measured.
+    pub fn needs_targets(&self) -> bool {
+        !matches!(self, Self::Agreement {})
+    }
+}
+
+/// The number format in which the network runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// 32-bit floats throughout.
+    #[default]
+    Float32,
+    /// Matrix products and convolutions in bfloat16.
+    Bfloat16,
+    /// The fastest that the device computes well.
+    Auto,
+}
+
+/// A file or folder that a pipeline reads, with the place that names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputPath<'a> {
+    /// The place in the pipeline file, such as `model.path`.
+    pub place: String,
+    /// The path as written.
+    pub path: &'a FilePath,
+    /// Whether a folder is expected there instead of a file.
+    pub folder: bool,
+}
+
+impl Pipeline {
+    /// The place of a step's body in the pipeline file, such as `steps[0].sensitivity`.
+    pub fn step_place(&self, index: usize) -> String {
+        let kind = self.steps.get(index).map_or("", Step::kind);
+        format!("steps[{index}].{kind}")
+    }
+
+    /// Every file and folder that the pipeline reads, in the order of the file format.
+    pub fn input_paths(&self) -> Vec<InputPath<'_>> {
+        let mut inputs = Vec::new();
+        let mut add = |place: String, path, folder| inputs.push(InputPath { place, path, folder });
+        add("model.path".to_owned(), &self.model.path, false);
+        if let Some(dataset) = &self.dataset {
+            let place = |rest: &str| format!("dataset.source.{rest}");
+            match &dataset.source {
+                Source::Idx(source) => {
+                    add(place("idx.images"), &source.images, false);
+                    if let Some(labels) = &source.labels {
+                        add(place("idx.labels"), labels, false);
+                    }
+                }
+                Source::Npz(source) => add(place("npz.path"), &source.path, false),
+                Source::Safetensors(source) => add(place("safetensors.path"), &source.path, false),
+                Source::ImageFolder(source) => add(place("image_folder.path"), &source.path, true),
+            }
+        }
+        for (index, step) in self.steps.iter().enumerate() {
+            if let Step::MaskFix(MaskFix {
+                masks: Masks::File(path),
+                ..
+            }) = step
+            {
+                add(format!("{}.masks", self.step_place(index)), path, false);
+            }
+        }
+        inputs
+    }
+
+    /// The canonical form: every default filled, every choice of writing made. Two files that mean the same give the
+    /// same value, which is itself a valid pipeline file.
+    pub fn resolved(&self) -> Value {
+        // The types hold strings, finite numbers and lists only, so this cannot fail.
+        serde_json::to_value(self).unwrap_or_default()
+    }
+
+    /// Puts what may be written in several ways into one: sparsities rounded, in order, equal ones merged.
+    pub(super) fn normalise(&mut self) {
+        for step in &mut self.steps {
+            if let Step::Sensitivity(step) = step {
+                for sparsity in &mut step.sparsities {
+                    *sparsity = round_sparsity(*sparsity);
+                }
+                step.sparsities.sort_by(f64::total_cmp);
+                step.sparsities.dedup();
+            }
+        }
+    }
+}
