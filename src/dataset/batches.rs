@@ -12,10 +12,12 @@ use super::{Batch, Dataset, DatasetError};
 /// How many batches may exist ahead of the one in the consumer's hands, the one being made included.
 pub const READ_AHEAD: usize = 2;
 
+type Receiving = Receiver<Result<Batch, DatasetError>>;
+
 /// The batches of a dataset, in order.
 pub struct Batches {
     /// `None` once the last batch or an error was given out.
-    reading: Option<(Receiver<Result<Batch, DatasetError>>, Option<JoinHandle<()>>)>,
+    reading: Option<(Receiving, Option<JoinHandle<()>>)>,
     remaining: usize,
 }
 

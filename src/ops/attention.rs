@@ -5,9 +5,13 @@ use super::linear::multiply;
 use super::{Fact, Op, Site, Sizes, Trouble};
 use crate::labels::Axes;
 
-pub(super) const OPS: &[Op] = &[Op::new("aten::scaled_dot_product_attention", scaled_dot_product)
-    .costing(scaled_dot_product_macs)
-    .sized(&[Sizes::Scale("scale")])];
+pub(super) const OPS: &[Op] = &[
+    Op::new("aten::scaled_dot_product_attention", scaled_dot_product)
+        .costing(scaled_dot_product_macs)
+        .sized(&[Sizes::Scale("scale")]),
+    Op::new("aten::_native_multi_head_attention", fused).costing(fused_macs),
+    Op::new("aten::_transformer_encoder_layer_fwd", fused_layer),
+];
 
 /// softmax(query · keyᵀ · scale + mask) · value over `[…, tokens, features]`.
 fn scaled_dot_product(site: &mut Site) -> Result<(), Trouble> {
@@ -45,4 +49,53 @@ fn scaled_dot_product_macs(site: &Site) -> u64 {
     let tokens = |axes: &Axes| axes.shape.iter().rev().nth(1).map_or(0, |&n| n as u64);
     let scores: u64 = query.axes.shape.iter().map(|&n| n as u64).product::<u64>() * tokens(&key.axes);
     scores + site.out_elements() * tokens(&key.axes)
+}
+
+/// The fused fast path asks for one width everywhere: input, heads and output keep it.
+fn fused(site: &mut Site) -> Result<(), Trouble> {
+    let query = site.tensor("query")?;
+    freeze_tensors(site, "asks for one width of input, heads and output");
+    let (batch, tokens) = match query.axes.shape[..] {
+        [batch, tokens, _] => (batch, tokens),
+        _ => return Trouble::new("the query has not three axes"),
+    };
+    let weights = if site.flag("need_weights") {
+        vec![batch, tokens, tokens]
+    } else {
+        vec![0]
+    };
+    site.give([
+        Fact::fixed(query.axes.shape, query.dtype),
+        Fact::fixed(weights, query.dtype),
+    ]);
+    Ok(())
+}
+
+fn fused_layer(site: &mut Site) -> Result<(), Trouble> {
+    let input = site.tensor("src")?;
+    freeze_tensors(site, "asks for one width throughout");
+    site.give([Fact::fixed(input.axes.shape, input.dtype)]);
+    Ok(())
+}
+
+fn freeze_tensors(site: &mut Site, what: &'static str) {
+    let tensors: Vec<Axes> = site
+        .facts()
+        .into_iter()
+        .filter_map(|(_, fact)| fact.as_tensor().map(|tensor| tensor.axes.clone()))
+        .collect();
+    let why = site.why(what);
+    tensors.iter().for_each(|axes| axes.freeze(site.labels, why));
+}
+
+/// Four projections and two products.
+fn fused_macs(site: &Site) -> u64 {
+    let Ok(query) = site.tensor("query") else { return 0 };
+    match query.axes.shape[..] {
+        [batch, tokens, width] => {
+            let (batch, tokens, width) = (batch as u64, tokens as u64, width as u64);
+            4 * batch * tokens * width * width + 2 * batch * tokens * tokens * width
+        }
+        _ => 0,
+    }
 }

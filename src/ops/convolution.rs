@@ -38,7 +38,7 @@ fn convolution(site: &mut Site) -> Result<(), Trouble> {
     let input = site.tensor("input")?;
     let weight = site.tensor("weight")?.axes;
     let spatial = match weight.rank().checked_sub(2) {
-        Some(spatial) if spatial >= 1 && input.axes.rank() >= spatial + 1 => spatial,
+        Some(spatial) if spatial >= 1 && input.axes.rank() > spatial => spatial,
         _ => return Trouble::new("the weight's axes do not fit the input's"),
     };
     let channel = input.axes.rank() - spatial - 1;

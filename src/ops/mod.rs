@@ -12,8 +12,10 @@ mod fact;
 mod linear;
 mod moves;
 mod norm;
+mod parts;
 mod pool;
 mod reduce;
+mod run;
 mod scalar;
 mod site;
 
@@ -97,7 +99,7 @@ impl Op {
     }
 }
 
-const FAMILIES: [&[Op]; 10] = [
+const FAMILIES: [&[Op]; 12] = [
     convolution::OPS,
     linear::OPS,
     attention::OPS,
@@ -106,6 +108,8 @@ const FAMILIES: [&[Op]; 10] = [
     elementwise::OPS,
     reduce::OPS,
     moves::OPS,
+    parts::OPS,
+    run::OPS,
     create::OPS,
     scalar::OPS,
 ];

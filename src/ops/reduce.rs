@@ -25,6 +25,7 @@ pub(super) const OPS: &[Op] = &[
     Op::new("aten::log_softmax", along),
     Op::new("aten::cumsum", along),
     Op::new("aten::cumprod", along),
+    Op::new("aten::diff", diff),
     Op::new("aten::glu", glu),
 ];
 
@@ -131,6 +132,24 @@ fn glu(site: &mut Site) -> Result<(), Trouble> {
         .take()
         .map(|row| site.tie_blocks(&row, 2, "gates one half of them by the other"));
     let axes = axes.with_row(axis, half.map(Into::into));
+    site.give_tensor(axes, input.dtype);
+    Ok(())
+}
+
+/// Differences of neighbours along one axis, `n` times.
+fn diff(site: &mut Site) -> Result<(), Trouble> {
+    let input = input(site)?;
+    let axis = site.axis("dim", input.axes.rank())?;
+    let mut extent = input.axes.shape.get(axis).map_or(0, |&extent| extent as i64);
+    for name in ["prepend", "append"] {
+        if let Some(added) = site.optional_tensor(name)? {
+            extent += added.axes.shape.get(axis).map_or(0, |&extent| extent as i64);
+        }
+    }
+    site.freeze_axes(&input.axes, [axis], "takes differences of neighbours along it");
+    let mut axes = input.axes;
+    axes.shape[axis] = usize::try_from(extent - site.int_or("n", 1)?).unwrap_or(0);
+    axes.rows[axis] = None;
     site.give_tensor(axes, input.dtype);
     Ok(())
 }

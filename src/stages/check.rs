@@ -3,9 +3,9 @@
 //! A missing file, an unknown layer and data that do not fit the model are errors of the pipeline and point into it.
 //! Content that cannot be read is none: the stage that reads it fails.
 
-use super::layers;
 use super::shared::Shared;
-use crate::spec::{Diagnostic, Step};
+use super::{data, layers};
+use crate::spec::{Device, Diagnostic, Precision, Step};
 
 /// All that is wrong; empty when the pipeline can run.
 pub fn check(shared: &Shared) -> Vec<Diagnostic> {
@@ -13,18 +13,32 @@ pub fn check(shared: &Shared) -> Vec<Diagnostic> {
     if found.is_empty() {
         found.extend(model_inputs(shared));
         found.extend(unknown_layers(shared));
+        found.extend(data::check(shared));
+        found.extend(precision(shared));
     }
     found
 }
 
 /// Contents that cannot be read, one line each.
 pub fn unreadable(shared: &Shared) -> Vec<String> {
-    shared
-        .model()
-        .err()
-        .map(|error| error.to_string())
-        .into_iter()
-        .collect()
+    let model = shared.model().err().map(|error| error.to_string());
+    model.into_iter().chain(data::unreadable(shared)).collect()
+}
+
+/// Number formats and devices that cannot be had.
+fn precision(shared: &Shared) -> Option<Diagnostic> {
+    let pipeline = &shared.spec.pipeline;
+    let measures = pipeline.steps.iter().any(|step| matches!(step, Step::Sensitivity(_)));
+    if measures && pipeline.precision != Precision::Float32 {
+        let message = "only float32 is supported yet";
+        let help = "write `precision: float32`, or leave it out".to_owned();
+        return Some(shared.spec.spans.diagnostic("precision", message, Some(help)));
+    }
+    let fault = match pipeline.device {
+        Device::Cuda(index) if measures => crate::runtime::device(&format!("cuda:{index}")).err()?,
+        _ => return None,
+    };
+    Some(shared.spec.spans.diagnostic("device", fault.to_string(), None))
 }
 
 fn missing_files(shared: &Shared) -> Vec<Diagnostic> {

@@ -4,6 +4,7 @@
 //! checked before it runs. Deliberately prints nothing, and neither stores nor measures anything itself.
 
 mod check;
+mod data;
 mod dependencies;
 mod flops;
 mod layers;
@@ -61,7 +62,7 @@ pub fn names_of_kind(kind: &str) -> &'static [&'static str] {
 pub fn versions() -> Versions {
     Versions {
         secateur: env!("CARGO_PKG_VERSION").into(),
-        libtorch: shared::libtorch_version().map(Into::into),
-        isa: shared::isa_class().into(),
+        libtorch: Some(crate::runtime::libtorch_version().into()),
+        isa: crate::runtime::isa_class().into(),
     }
 }

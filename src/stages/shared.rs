@@ -5,6 +5,7 @@
 use crate::graph::{Evaluate, Graph};
 use crate::pipeline::{Failure, InputRecord};
 use crate::readers;
+use crate::runtime::{self, Runtime};
 use crate::spec::Spec;
 use crate::store::{Digest, DigestError, Document, Key, Store};
 use crate::topology::{self, Options, Walked};
@@ -155,7 +156,7 @@ impl Shared {
             .with("model", json!(self.digest(store, "model.path")?))
             .with("reader", READER)
             .with("input", json!(self.spec.pipeline.model.input))
-            .with("evaluator", cfg!(feature = "torch")))
+            .with("libtorch", runtime::libtorch_version()))
     }
 
     /// The shape of a batch of the model's input.
@@ -210,16 +211,7 @@ impl DerefMut for Walk<'_> {
 }
 
 /// What runs single operators for the topology.
-fn evaluator() -> &'static dyn Evaluate {
-    &crate::graph::NoEvaluator
-}
-
-/// The libtorch that runs models, if one does.
-pub fn libtorch_version() -> Option<&'static str> {
-    None
-}
-
-/// The class of instructions that models run with.
-pub fn isa_class() -> &'static str {
-    "none"
+pub fn evaluator() -> &'static dyn Evaluate {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(Runtime::new)
 }

@@ -132,8 +132,8 @@ fn blocks(graph: &Graph) -> Vec<Block> {
         blocks[block].nodes.push(id);
     }
     // What a block reads, seen through operators that are no block (numbers turned to tensors and the like).
-    for at in 0..blocks.len() {
-        let mut waiting: Vec<ValueId> = blocks[at].nodes.iter().flat_map(|&id| graph.node(id).reads()).collect();
+    for (at, block) in blocks.iter_mut().enumerate() {
+        let mut waiting: Vec<ValueId> = block.nodes.iter().flat_map(|&id| graph.node(id).reads()).collect();
         let mut seen = BTreeSet::new();
         while let Some(value) = waiting.pop() {
             if !seen.insert(value) {
@@ -143,20 +143,19 @@ fn blocks(graph: &Graph) -> Vec<Block> {
                 Some((_, Some(&other))) if other == at => {}
                 Some((id, None)) => waiting.extend(graph.node(id).reads()),
                 Some((_, Some(&other))) => {
-                    blocks[at].inputs.push(value);
-                    blocks[at].before.push(other);
+                    block.inputs.push(value);
+                    block.before.push(other);
                 }
-                None if graph.param_of(value).is_none() => blocks[at].inputs.push(value),
+                None if graph.param_of(value).is_none() => block.inputs.push(value),
                 None => {}
             }
         }
-        blocks[at].before.sort_unstable();
-        blocks[at].before.dedup();
+        block.before.sort_unstable();
+        block.before.dedup();
     }
-    for at in 0..blocks.len() {
-        for before in blocks[at].before.clone() {
-            blocks[before].after.push(at);
-        }
+    let before: Vec<Vec<usize>> = blocks.iter().map(|block| block.before.clone()).collect();
+    for (at, before) in before.into_iter().enumerate() {
+        before.into_iter().for_each(|before| blocks[before].after.push(at));
     }
     blocks
 }
@@ -230,7 +229,7 @@ fn merge<'a>(found: impl Iterator<Item = Vec<&'a str>>, layers: &[&'a str]) -> V
     sets
 }
 
-fn names<'a>(blocks: &'a [Block], found: Vec<usize>) -> Vec<&'a str> {
+fn names(blocks: &[Block], found: Vec<usize>) -> Vec<&str> {
     found.into_iter().map(|at| blocks[at].name.as_str()).collect()
 }
 

@@ -196,6 +196,12 @@ fn step(walked: &mut Walked, id: NodeId, node: &Node, split: Split, options: &Op
             outputs
         }
     };
+    // Several results of one operator travel as one tuple until they are unpacked.
+    let outputs = if node.outputs.len() == 1 && outputs.len() > 1 {
+        vec![Fact::List(outputs)]
+    } else {
+        outputs
+    };
     for (&value, fact) in node.outputs.iter().zip(outputs) {
         walked.facts[value.0 as usize] = fact;
     }
@@ -251,7 +257,7 @@ fn opaque(site: &ops::Site, evaluator: &dyn Evaluate) -> Vec<Fact> {
         .map(|tensor| Fact::fixed(tensor.shape().to_vec(), tensor.dtype()))
         .collect();
     match (&outputs[..], graph.value(outputs[0]).ty.clone()) {
-        ([_], Type::List(_)) => vec![Fact::List(facts)],
+        ([_], Type::List(_) | Type::Tuple(_)) => vec![Fact::List(facts)],
         _ if facts.len() == outputs.len() => facts,
         _ => unknown,
     }

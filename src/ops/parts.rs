@@ -1,0 +1,175 @@
+//! Operators that take an axis apart, or lengthen it.
+
+use super::moves::input;
+use super::{Fact, Op, Site, Sizes, TensorFact, Trouble};
+
+pub(super) const OPS: &[Op] = &[
+    Op::new("aten::chunk", parts),
+    Op::new("aten::split", parts).sized(&[Sizes::Part {
+        size: "split_size",
+        axis: "dim",
+    }]),
+    Op::new("aten::split_with_sizes", parts).sized(&[Sizes::Parts {
+        sizes: "split_sizes",
+        axis: "dim",
+    }]),
+    Op::new("aten::unbind", unbind),
+    Op::new("aten::select", select),
+    Op::new("aten::slice", slice).sized(&[Sizes::Bounds {
+        start: "start",
+        end: "end",
+        axis: "dim",
+    }]),
+    Op::new("aten::narrow", narrow).sized(&[Sizes::Start {
+        start: "start",
+        length: "length",
+        axis: "dim",
+    }]),
+    Op::new("aten::pad", pad).sized(&[Sizes::Padding("pad")]),
+    Op::new("aten::constant_pad_nd", pad).sized(&[Sizes::Padding("pad")]),
+];
+
+/// `chunk`, `split` and `split_with_sizes`. Equal parts keep the same positions, so that the same call still gives equal
+/// parts when the model has shrunk.
+fn parts(site: &mut Site) -> Result<(), Trouble> {
+    let input = input(site)?;
+    let axis = site.axis("dim", input.axes.rank())?;
+    let extent = input.axes.shape.get(axis).copied().unwrap_or(0);
+    let (sizes, equal) = match site.node.short() {
+        "split_with_sizes" => (site.ints("split_sizes")?, false),
+        "split" => match site.optional_ints("split_size")? {
+            Some(size) if size.len() == 1 => (even(extent, size[0]), true),
+            _ => (site.ints("split_sizes").or_else(|_| site.ints("split_size"))?, false),
+        },
+        _ => {
+            let chunks = site.int("chunks")?.max(1);
+            (even(extent, (extent as i64 + chunks - 1) / chunks), true)
+        }
+    };
+    if sizes.iter().any(|&size| size < 0) || sizes.iter().sum::<i64>() != extent as i64 {
+        return Trouble::new(format!("parts {sizes:?} do not fill an axis of {extent}"));
+    }
+    let row = input.axes.row(axis).cloned();
+    if let (Some(row), true) = (&row, equal) {
+        if sizes.windows(2).all(|pair| pair[0] == pair[1]) {
+            site.tie_blocks(row, sizes.len(), "splits them into equal parts");
+        } else {
+            let why = site.why("splits them into parts of which the last is smaller");
+            site.labels.freeze(row, why);
+        }
+    }
+    let mut start = 0;
+    let mut outputs = Vec::new();
+    for size in sizes {
+        let end = start + size as usize;
+        let mut axes = input.axes.clone();
+        axes.shape[axis] = size as usize;
+        let part = row.as_ref().map(|row| row[start..end].into());
+        axes.rows[axis] = None;
+        outputs.push(Fact::tensor(axes.with_row(axis, part), input.dtype));
+        start = end;
+    }
+    site.give([Fact::List(outputs)]);
+    Ok(())
+}
+
+fn even(extent: usize, size: i64) -> Vec<i64> {
+    let size = size.max(1);
+    let extent = extent as i64;
+    (0..extent)
+        .step_by(size as usize)
+        .map(|start| size.min(extent - start))
+        .collect()
+}
+
+fn unbind(site: &mut Site) -> Result<(), Trouble> {
+    let input = input(site)?;
+    let axis = site.axis("dim", input.axes.rank())?;
+    site.freeze_axes(&input.axes, [axis], "takes it apart");
+    let mut axes = input.axes;
+    let count = axes.shape.remove(axis);
+    axes.rows.remove(axis);
+    site.give([Fact::List(vec![Fact::tensor(axes, input.dtype); count])]);
+    Ok(())
+}
+
+fn select(site: &mut Site) -> Result<(), Trouble> {
+    let mut input = input(site)?;
+    let axis = site.axis("dim", input.axes.rank())?;
+    site.freeze_axes(&input.axes, [axis], "takes one of them");
+    input.axes.shape.remove(axis);
+    input.axes.rows.remove(axis);
+    site.give([Fact::Tensor(input)]);
+    Ok(())
+}
+
+fn slice(site: &mut Site) -> Result<(), Trouble> {
+    let input = input(site)?;
+    let axis = site.axis("dim", input.axes.rank())?;
+    let extent = input.axes.shape[axis] as i64;
+    let clamp = |at: i64| if at < 0 { (at + extent).max(0) } else { at.min(extent) };
+    let start = clamp(site.int_or("start", 0)?);
+    let end = clamp(site.int_or("end", i64::MAX)?).max(start);
+    let step = site.int_or("step", 1)?.max(1) as usize;
+    cut(
+        site,
+        input,
+        axis,
+        (start as usize..end as usize).step_by(step).collect(),
+    )
+}
+
+fn narrow(site: &mut Site) -> Result<(), Trouble> {
+    let input = input(site)?;
+    let axis = site.axis("dim", input.axes.rank())?;
+    let (start, length) = (site.int("start")?.max(0) as usize, site.int("length")?.max(0) as usize);
+    if start + length > input.axes.shape[axis] {
+        return Trouble::new("reaches over the end of its axis");
+    }
+    cut(site, input, axis, (start..start + length).collect())
+}
+
+fn cut(site: &mut Site, input: TensorFact, axis: usize, kept: Vec<usize>) -> Result<(), Trouble> {
+    let mut axes = input.axes;
+    let row = axes.rows[axis]
+        .take()
+        .map(|row| kept.iter().map(|&at| row[at]).collect());
+    axes.shape[axis] = kept.len();
+    site.give_tensor(axes.with_row(axis, row), input.dtype);
+    Ok(())
+}
+
+/// Padding from the last axis on. Only zeros may shrink with their neighbours; copies of neighbours go with them.
+fn pad(site: &mut Site) -> Result<(), Trouble> {
+    let input = input(site)?;
+    let amounts = site.ints("pad")?;
+    let constant = !matches!(site.fact("mode"), Fact::Text(mode) if mode != "constant");
+    let zero = matches!(site.fact("value"), Fact::None)
+        || matches!(site.fact("value"), Fact::Number(number) if number.as_f64() == 0.0);
+    let mut axes = input.axes.clone();
+    for (pair, axis) in amounts.chunks_exact(2).zip((0..input.axes.rank()).rev()) {
+        let (before, after) = (pair[0], pair[1]);
+        if before == 0 && after == 0 {
+            continue;
+        }
+        let extent = axes.shape[axis] as i64 + before + after;
+        if before < 0 || after < 0 || extent < 1 {
+            return Trouble::new("negative padding has no rule");
+        }
+        let row = axes.rows[axis].take();
+        axes.shape[axis] = extent as usize;
+        if let Some(row) = row {
+            if !(constant && zero) {
+                let why = site.why("pads it with something other than zeros");
+                site.labels.freeze(&row, why);
+                continue;
+            }
+            let mut padded = site.labels.fresh(before as usize);
+            padded.extend_from_slice(&row);
+            padded.extend(site.labels.fresh(after as usize));
+            axes = axes.with_row(axis, Some(padded.into()));
+        }
+    }
+    site.give_tensor(axes, input.dtype);
+    Ok(())
+}

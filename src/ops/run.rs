@@ -1,0 +1,146 @@
+//! Operators that move elements in ways of their own: they are run on the labels themselves.
+
+use super::moves::{MOVES, input};
+use super::{Fact, Number, Op, Site, Trouble};
+use crate::graph::{Arg, Def, Graph, Node, NodeId, Output, Type, ValueId};
+use crate::labels::{Axes, from_elements, to_elements};
+use crate::tensor::Tensor;
+
+pub(super) const OPS: &[Op] = &[
+    Op::new("aten::movedim", run),
+    Op::new("aten::roll", run),
+    Op::new("aten::flip", run),
+    Op::new("aten::repeat", run),
+    Op::new("aten::tile", run),
+    Op::new("aten::repeat_interleave", run),
+    Op::new("aten::index_select", run),
+    Op::new("aten::index", run),
+    Op::new("aten::channel_shuffle", run),
+    Op::new("aten::pixel_shuffle", run),
+    Op::new("aten::pixel_unshuffle", run),
+    Op::new("aten::unfold", run),
+];
+
+/// Runs the operator on the labels of each labelled axis, as float64, and reads back where they went.
+fn run(site: &mut Site) -> Result<(), Trouble> {
+    let Some(moved) = site.node.args.first().and_then(|(_, arg)| arg.as_value()) else {
+        return Trouble::new("moves something that is no tensor");
+    };
+    let input = input(site)?;
+    let why = site.why(MOVES);
+    let labelled: Vec<Tensor> = (0..input.axes.rank())
+        .filter_map(|axis| to_elements(&input.axes, axis))
+        .collect();
+    let mut output: Option<Axes> = None;
+    // Without labels one run on zeros still tells the shape.
+    let runs = if labelled.is_empty() {
+        vec![Tensor::from_f64(
+            input.axes.shape.clone(),
+            &vec![0.0; input.axes.shape.iter().product()],
+        )]
+    } else {
+        labelled.clone()
+    };
+    for elements in runs {
+        let result = apply(site, moved, elements)?;
+        let axes = output.get_or_insert_with(|| Axes::fixed(result.shape().to_vec()));
+        if labelled.is_empty() {
+            break;
+        }
+        if let Some((axis, row)) = from_elements(&result, site.split, site.labels, why) {
+            if axes.rows[axis].is_some() {
+                let why = site.why("merges it with another axis that may shrink");
+                site.labels.freeze(&row, why);
+            } else {
+                axes.rows[axis] = Some(row);
+            }
+        }
+    }
+    let axes = output.unwrap_or_else(|| Axes::fixed(Vec::new()));
+    site.give_tensor(axes, input.dtype);
+    Ok(())
+}
+
+/// This node alone, with `elements` in place of the tensor that it moves and everything else as known.
+fn apply(site: &Site, moved: ValueId, elements: Tensor) -> Result<Tensor, Trouble> {
+    let mut graph = Graph::default();
+    let input = graph.add_value("moved", Type::Tensor, Def::Input(0));
+    graph.inputs.push(input);
+    let mut inputs = vec![(input, elements)];
+    let mut args = Vec::new();
+    for (index, (name, arg)) in site.node.args.iter().enumerate() {
+        let arg = if index == 0 {
+            Arg::Value(input)
+        } else {
+            literal(site, arg, moved, &mut graph, &mut inputs)?
+        };
+        args.push((name.clone(), arg));
+    }
+    let output = graph.add_value(
+        "out",
+        Type::Tensor,
+        Def::Node {
+            node: NodeId(0),
+            output: 0,
+        },
+    );
+    graph.nodes.push(Node {
+        args,
+        outputs: vec![output],
+        ..site.node.clone()
+    });
+    graph.outputs.push(Output::Value(output));
+    let mut found = site
+        .evaluator
+        .evaluate(&graph, &inputs, &[output])
+        .map_err(|fault| Trouble(fault.to_string()))?;
+    match found.len() {
+        1 => Ok(found.remove(0)),
+        n => Trouble::new(format!("gives {n} tensors where one was expected")),
+    }
+}
+
+/// An argument with every value in it replaced by what is known of it.
+fn literal(
+    site: &Site,
+    arg: &Arg,
+    moved: ValueId,
+    graph: &mut Graph,
+    inputs: &mut Vec<(ValueId, Tensor)>,
+) -> Result<Arg, Trouble> {
+    Ok(match arg {
+        Arg::Value(value) if *value == moved => return Trouble::new("moves a tensor by itself"),
+        Arg::Value(value) => match site.fact_of(*value).clone() {
+            Fact::Number(Number::Int(int)) => Arg::Int(int),
+            Fact::Number(Number::Float(float)) => Arg::Float(float),
+            Fact::Number(Number::Bool(flag)) => Arg::Bool(flag),
+            Fact::List(items) => Arg::List(
+                items
+                    .iter()
+                    .map(|item| match item {
+                        Fact::Number(number) => Ok(Arg::Int(number.as_i64())),
+                        _ => Trouble::new("a list that is not known"),
+                    })
+                    .collect::<Result<_, _>>()?,
+            ),
+            _ => {
+                let known = site.known(*value)?;
+                if known.dtype().is_float() {
+                    return Trouble::new("moves by numbers that are not whole");
+                }
+                let name = format!("known{}", inputs.len());
+                let input = graph.add_value(name, Type::Tensor, Def::Input(inputs.len() as u32));
+                graph.inputs.push(input);
+                inputs.push((input, known));
+                Arg::Value(input)
+            }
+        },
+        Arg::List(items) => Arg::List(
+            items
+                .iter()
+                .map(|item| literal(site, item, moved, graph, inputs))
+                .collect::<Result<_, _>>()?,
+        ),
+        other => other.clone(),
+    })
+}

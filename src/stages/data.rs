@@ -1,0 +1,97 @@
+//! The pipeline's dataset and metric, as the datasets and metrics themselves know them.
+
+use super::shared::Shared;
+use crate::dataset::{Config, Dataset, DatasetError, Normalize, Samples, SourceConfig};
+use crate::metric::Kind;
+use crate::spec::{Diagnostic, Metric, Source};
+use crate::tensor::DType;
+
+/// What the pipeline says of its dataset; none where it has none.
+pub fn config(shared: &Shared) -> Option<Config> {
+    let pipeline = &shared.spec.pipeline;
+    let dataset = pipeline.dataset.as_ref()?;
+    let base = shared.base();
+    let source = match &dataset.source {
+        Source::Idx(idx) => SourceConfig::Idx {
+            images: idx.images.resolve(base),
+            labels: idx.labels.as_ref()?.resolve(base),
+        },
+        Source::Npz(npz) => SourceConfig::Npz {
+            path: npz.path.resolve(base),
+            inputs: npz.inputs.clone(),
+            targets: npz.targets.clone(),
+        },
+        Source::Safetensors(file) => SourceConfig::Safetensors {
+            path: file.path.resolve(base),
+            inputs: file.inputs.clone(),
+            targets: file.targets.clone(),
+        },
+        Source::ImageFolder(folder) => SourceConfig::ImageFolder {
+            path: folder.path.resolve(base),
+            resize: folder.resize,
+            crop: folder.crop,
+        },
+    };
+    Some(Config {
+        source,
+        normalize: dataset.normalize.as_ref().map(|normalize| Normalize {
+            mean: normalize.mean.clone(),
+            std: normalize.std.clone(),
+        }),
+        samples: dataset.samples.map(|samples| Samples {
+            count: usize::try_from(samples.count).unwrap_or(usize::MAX),
+            shuffle: samples.shuffle,
+        }),
+        seed: pipeline.seed,
+        shape: pipeline.model.input.iter().map(|&extent| extent as usize).collect(),
+        dtype: DType::F32,
+    })
+}
+
+/// The metric that the pipeline names.
+pub fn metric(shared: &Shared) -> Option<Kind> {
+    Some(match shared.spec.pipeline.metric? {
+        Metric::Accuracy => Kind::Accuracy,
+        Metric::CrossEntropy => Kind::CrossEntropy,
+        Metric::Mse => Kind::Mse,
+        Metric::TopK(k) => Kind::TopK(k as usize),
+        Metric::Agreement {} => Kind::Agreement,
+    })
+}
+
+/// What headers tell against the dataset: errors of the pipeline, with their place in it. Content that cannot be read is
+/// left to the stage.
+pub fn check(shared: &Shared) -> Option<Diagnostic> {
+    let config = config(shared)?;
+    let dataset = match Dataset::open(&config) {
+        Ok(dataset) => dataset,
+        Err(fault) => {
+            let place = place(&fault)?;
+            return Some(shared.spec.spans.diagnostic(place, fault.to_string(), None));
+        }
+    };
+    let kind = metric(shared)?;
+    let fault = kind.build().check_targets(dataset.targets()).err()?;
+    Some(shared.spec.spans.diagnostic("metric", fault.to_string(), None))
+}
+
+/// Where in the pipeline an error of the dataset lies; none for content that cannot be read.
+fn place(fault: &DatasetError) -> Option<&'static str> {
+    match fault {
+        DatasetError::Shape { .. } | DatasetError::Images { .. } | DatasetError::InputType { .. } => {
+            Some("model.input")
+        }
+        DatasetError::TooFew { .. } | DatasetError::NoSamples => Some("dataset.samples"),
+        DatasetError::Channels { .. } | DatasetError::Deviation(_) | DatasetError::NormalizedIntegers => {
+            Some("dataset.normalize")
+        }
+        DatasetError::Counts { .. } | DatasetError::Empty => Some("dataset.source"),
+        _ => None,
+    }
+}
+
+/// A line for content that cannot be read.
+pub fn unreadable(shared: &Shared) -> Option<String> {
+    let fault = Dataset::open(&config(shared)?).err()?;
+    place(&fault).is_none().then(|| fault.to_string())
+}
