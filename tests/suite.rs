@@ -5,4 +5,6 @@ mod suite {
     mod nni_topology;
     #[cfg(feature = "torch")]
     mod programs;
+    #[cfg(feature = "torch")]
+    mod run;
 }
