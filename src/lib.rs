@@ -52,6 +52,8 @@ pub mod readers;
 pub mod report;
 #[cfg(feature = "torch")]
 pub mod runtime;
+#[cfg(feature = "torch")]
+pub mod sensitivity;
 pub mod spec;
 #[cfg(feature = "torch")]
 pub mod stages;

@@ -93,6 +93,19 @@ impl Mask {
         }
     }
 
+    /// Masks one position of an axis; positions that do not exist are nothing.
+    pub fn clear(&mut self, axis: usize, index: usize) {
+        let Some(&extent) = self.shape.get(axis).filter(|&&extent| index < extent) else {
+            return;
+        };
+        let inner: usize = self.shape[axis + 1..].iter().product();
+        let outer: usize = self.shape[..axis].iter().product();
+        for block in 0..outer {
+            let start = (block * extent + index) * inner;
+            self.keep[start..start + inner].fill(false);
+        }
+    }
+
     /// How many elements of slice `index` are kept, and how many there are.
     pub fn kept(&self, slices: &Slices, index: usize) -> (usize, usize) {
         slices.runs(index).fold((0, 0), |(kept, all), (start, length)| {

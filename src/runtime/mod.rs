@@ -12,6 +12,7 @@ mod convert;
 mod device;
 mod evaluate;
 mod program;
+mod shared;
 mod source;
 mod subset;
 
@@ -20,6 +21,7 @@ pub use convert::{from_torch, to_torch};
 pub use device::{device, init, isa_class, libtorch_version, with_worker};
 pub use evaluate::Runtime;
 pub use program::Program;
+pub use shared::Shared;
 pub use source::source;
 pub use subset::{Subset, graph_leaves, subset};
 

@@ -3,8 +3,11 @@
 use super::shared::Shared;
 use crate::dataset::{Config, Dataset, DatasetError, Normalize, Samples, SourceConfig};
 use crate::metric::Kind;
+use crate::pipeline::Failure;
 use crate::spec::{Diagnostic, Metric, Source};
+use crate::store::{Document, Key, Store};
 use crate::tensor::DType;
+use serde_json::json;
 
 /// What the pipeline says of its dataset; none where it has none.
 pub fn config(shared: &Shared) -> Option<Config> {
@@ -94,4 +97,63 @@ fn place(fault: &DatasetError) -> Option<&'static str> {
 pub fn unreadable(shared: &Shared) -> Option<String> {
     let fault = Dataset::open(&config(shared)?).err()?;
     place(&fault).is_none().then(|| fault.to_string())
+}
+
+/// What decides the samples: contents of files, and how they are read.
+pub fn document(shared: &Shared, store: &Store) -> Result<Document, Failure> {
+    let pipeline = &shared.spec.pipeline;
+    let Some(dataset) = &pipeline.dataset else {
+        return Ok(Document::new());
+    };
+    let mut digests = Vec::new();
+    for input in pipeline
+        .input_paths()
+        .iter()
+        .filter(|input| input.place.starts_with("dataset."))
+    {
+        let digest = if input.folder {
+            folder(shared, store, &input.place)?
+        } else {
+            shared.digest(store, &input.place)?
+        };
+        digests.push(digest);
+    }
+    // Names of files are no content; names of arrays are.
+    let source = match &dataset.source {
+        Source::Idx(_) => json!({"idx": {}}),
+        Source::Npz(npz) => json!({"npz": {"inputs": npz.inputs, "targets": npz.targets}}),
+        Source::Safetensors(file) => json!({"safetensors": {"inputs": file.inputs, "targets": file.targets}}),
+        Source::ImageFolder(folder) => json!({"image_folder": {"resize": folder.resize, "crop": folder.crop}}),
+    };
+    let shuffled = dataset.samples.is_some_and(|samples| samples.shuffle);
+    Ok(Document::new()
+        .with("files", json!(digests))
+        .with("source", source)
+        .with("normalize", json!(dataset.normalize))
+        .with("samples", json!(dataset.samples))
+        .with("seed", json!(shuffled.then_some(pipeline.seed))))
+}
+
+/// One digest of a folder of images: the content and class of each file, in sample order.
+fn folder(shared: &Shared, store: &Store, place: &str) -> Result<Key, Failure> {
+    let config = config(shared).ok_or_else(|| Failure::of("the pipeline names no dataset"))?;
+    let dataset = Dataset::open(&config).map_err(Failure::of)?;
+    let classes = dataset.file_classes().unwrap_or_default();
+    let mut files = Vec::new();
+    let mut lines = String::new();
+    let mut bytes = 0;
+    for (at, path) in dataset.files().into_iter().enumerate() {
+        let digest = store.digest(&path).map_err(Failure::of)?;
+        lines += &format!("{} {}\n", digest.digest, classes.get(at).copied().unwrap_or(0));
+        bytes += digest.bytes;
+        files.push((path, digest));
+    }
+    let key = Key::of(lines.as_bytes());
+    let inputs = shared.spec.pipeline.input_paths();
+    let written = inputs
+        .iter()
+        .find(|input| input.place == place)
+        .map(|input| input.path.to_string());
+    shared.note(place, written.unwrap_or_default(), key, bytes, files);
+    Ok(key)
 }

@@ -1,34 +1,331 @@
-//! stub
+//! `sensitivity`: what the metric becomes when one layer at a time loses weights.
+
 use super::shared::Shared;
-use crate::pipeline::{Context, Failure, Outcome, Read, Stage};
-use crate::spec;
-use crate::store::{Document, Store};
+use super::{data, layers, tables};
+use crate::dataset::Dataset;
+use crate::mask::saliency::{Method, Ties};
+use crate::metric::{Kind, Metric};
+use crate::pipeline::{Cells, Context, Failure, Outcome, Read, Stage};
+use crate::runtime;
+use crate::sensitivity::{
+    Batching, EarlyStop, Memory, Plan, SensitivityError, Settings, Table, Target, group_targets, layer_targets,
+    measure, micro_batch,
+};
+use crate::spec::{self, Compat, Granularity, StopMode};
+use crate::store::{Document, NewCell, Store};
+use crate::topology;
+use serde::Serialize;
+use serde_json::{Value, json};
 use std::sync::Arc;
+
 pub const KIND: &str = "sensitivity";
-pub const NAMES: &[&str] = &[];
+pub const NAMES: &[&str] = &["sensitivity.csv", "sensitivity.json"];
+
+/// Raised whenever the same cells make another table.
+const ALGORITHM: u32 = 1;
+/// Raised whenever the same perturbation gives another value.
+const CELL: u32 = 1;
+
 pub struct Sensitivity {
-    _shared: Arc<Shared>,
+    shared: Arc<Shared>,
     step: spec::Sensitivity,
 }
+
 impl Sensitivity {
     pub fn new(shared: Arc<Shared>, step: spec::Sensitivity) -> Sensitivity {
-        Sensitivity { _shared: shared, step }
+        Sensitivity { shared, step }
+    }
+
+    /// What every cell of this step depends on beside its perturbation.
+    fn ground(&self, store: &Store) -> Result<Document, Failure> {
+        let pipeline = &self.shared.spec.pipeline;
+        let batch = pipeline.dataset.as_ref().map(|dataset| dataset.batch_size);
+        let device = match pipeline.device {
+            spec::Device::Cpu => "cpu",
+            spec::Device::Cuda(_) => "cuda",
+        };
+        Ok(Document::new()
+            .with("model", self.shared.topology_document(store)?)
+            .with("data", data::document(&self.shared, store)?)
+            .with("metric", json!(pipeline.metric))
+            .with("batch_size", json!(batch))
+            .with("precision", json!(pipeline.precision))
+            .with("device", device)
+            .with("isa", runtime::isa_class())
+            .with("libtorch", runtime::libtorch_version()))
+    }
+
+    fn metric(&self) -> Result<Kind, Failure> {
+        data::metric(&self.shared).ok_or_else(|| Failure::of("the pipeline names no metric"))
+    }
+
+    fn targets(&self) -> Result<Vec<Target>, Failure> {
+        let graph = &self.shared.model().map_err(Failure::of)?.graph;
+        let wanted = layers::choose(graph, self.step.layers.as_deref()).map_err(|unmatched| {
+            Failure::of(
+                unmatched
+                    .into_iter()
+                    .map(|one| one.message)
+                    .collect::<Vec<_>>()
+                    .join("; "),
+            )
+        })?;
+        Ok(match self.step.granularity {
+            Granularity::Layer => layer_targets(&wanted),
+            Granularity::Group => {
+                let mut walked = self.shared.walk()?;
+                let coupling = topology::coupling(&mut walked);
+                group_targets(&coupling, &topology::layers(graph), &wanted)
+            }
+        })
+    }
+
+    fn plan(&self) -> Plan {
+        let method = match self.step.method {
+            spec::Method::L1 => Method::L1,
+            spec::Method::L2 => Method::L2,
+            spec::Method::Level => Method::Level,
+        };
+        Plan {
+            method,
+            ties: if self.step.compat == Compat::Nni {
+                Ties::Nni
+            } else {
+                Ties::Exact
+            },
+        }
+    }
+
+    fn early_stop(&self) -> Option<EarlyStop> {
+        let stop = self.step.early_stop.as_ref()?;
+        Some(match stop.mode {
+            StopMode::Minimize => EarlyStop::Minimize(stop.value),
+            StopMode::Maximize => EarlyStop::Maximize(stop.value),
+            StopMode::Dropped => EarlyStop::Dropped(stop.value),
+            StopMode::Raised => EarlyStop::Raised(stop.value),
+        })
+    }
+
+    fn measure(&self, context: &Context<'_>, targets: &[Target], metric: &dyn Metric) -> Result<Table, Failure> {
+        let graph = &self.shared.model().map_err(Failure::of)?.graph;
+        let config = data::config(&self.shared).ok_or_else(|| Failure::of("the pipeline names no dataset"))?;
+        let dataset = Dataset::open(&config).map_err(Failure::of)?;
+        metric.check_targets(dataset.targets()).map_err(Failure::of)?;
+        let &output = graph
+            .output_values()
+            .first()
+            .ok_or_else(|| Failure::of(SensitivityError::NoOutput))?;
+        let batch = self
+            .shared
+            .spec
+            .pipeline
+            .dataset
+            .as_ref()
+            .map_or(1, |dataset| dataset.batch_size as usize);
+        let evaluator = super::shared::evaluator();
+        let sample = dataset.sample_shape();
+        let batching = Batching::probe(graph, sample, output, batch, evaluator).map_err(Failure::of)?;
+        let all = topology::layers(graph);
+        let device = match self.shared.spec.pipeline.device {
+            spec::Device::Cpu => runtime::device("cpu"),
+            spec::Device::Cuda(index) => runtime::device(&format!("cuda:{index}")),
+        };
+        let settings = Settings {
+            plan: self.plan(),
+            sparsities: &self.step.sparsities,
+            early_stop: self.early_stop(),
+            micro_batch: micro_batch(graph, &all, sample, output, batch, batching, evaluator),
+            pad: batching != Batching::Any,
+            device: device.map_err(Failure::of)?,
+            stop: &|| context.stop.is_set(),
+            progress: &|done, total| context.progress(done, total),
+        };
+        let memory = Stored {
+            store: context.store,
+            fresh: context.fresh,
+            ground: self.ground(context.store)?,
+        };
+        measure(graph, targets, &dataset, metric, &memory, &settings).map_err(|fault| match fault {
+            SensitivityError::Interrupted { computed, reused } => Failure::Stopped(Cells { computed, reused }),
+            other => Failure::of(other),
+        })
     }
 }
+
 impl Stage for Sensitivity {
     fn id(&self) -> &str {
         &self.step.id
     }
+
     fn kind(&self) -> &'static str {
         KIND
     }
+
     fn names(&self) -> &'static [&'static str] {
         NAMES
     }
-    fn document(&self, _: &Store, _: &Read) -> Result<Document, Failure> {
-        Err(Failure::of("stub"))
+
+    fn document(&self, store: &Store, _: &Read) -> Result<Document, Failure> {
+        let mut step = json!(self.step);
+        if let Some(fields) = step.as_object_mut() {
+            fields.remove("id");
+        }
+        Ok(Document::new()
+            .with("stage", KIND)
+            .with("algorithm", ALGORITHM)
+            .with("cell", CELL)
+            .with("ground", self.ground(store)?)
+            .with("step", step))
     }
-    fn run(&self, _: &Context<'_>) -> Result<Outcome, Failure> {
-        Err(Failure::of("stub"))
+
+    fn run(&self, context: &Context<'_>) -> Result<Outcome, Failure> {
+        let metric = self.metric()?.build();
+        let targets = self.targets()?;
+        let table = self.measure(context, &targets, metric.as_ref())?;
+        let mut outcome = Outcome {
+            cells: Cells {
+                computed: table.computed,
+                reused: table.reused,
+            },
+            ..Outcome::default()
+        };
+        outcome
+            .files
+            .insert("sensitivity.csv".into(), csv(&self.step.sparsities, &targets, &table)?);
+        outcome.files.insert(
+            "sensitivity.json".into(),
+            tables::json(&Report::new(&self.step, &targets, &table, &metric.name()))?,
+        );
+        outcome.summary = summary(&targets, &table, metric.as_ref());
+        self.shared.unchanged(context.store)?;
+        Ok(outcome)
     }
+}
+
+/// Cells in the store.
+struct Stored<'a> {
+    store: &'a Store,
+    fresh: bool,
+    ground: Document,
+}
+
+impl Stored<'_> {
+    fn document(&self, digest: Option<&str>) -> Document {
+        Document::new()
+            .with("cell", KIND)
+            .with("algorithm", CELL)
+            .with("ground", self.ground.clone())
+            .with("perturbation", json!(digest))
+    }
+}
+
+impl Memory for Stored<'_> {
+    fn known(&self, digest: Option<&str>) -> Option<f64> {
+        if self.fresh {
+            return None;
+        }
+        let value = self.store.cell(self.document(digest).key()).ok().flatten()?;
+        // Infinities have no JSON number.
+        match &value["value"] {
+            Value::String(text) => text.parse().ok(),
+            number => number.as_f64(),
+        }
+    }
+
+    fn keep(&self, values: &[(Option<String>, f64)]) -> Result<(), String> {
+        let cell = |(digest, value): &(Option<String>, f64)| NewCell {
+            document: self.document(digest.as_deref()),
+            value: if value.is_finite() {
+                json!({"value": value})
+            } else {
+                json!({"value": value.to_string()})
+            },
+        };
+        let cells: Vec<NewCell> = values.iter().map(cell).collect();
+        self.store.put_cells(&cells).map_err(|fault| fault.to_string())
+    }
+}
+
+/// The table in NNI's form: a row a target, short where it stopped early.
+fn csv(sparsities: &[f64], targets: &[Target], table: &Table) -> Result<Vec<u8>, Failure> {
+    let mut header = vec!["layername".to_owned()];
+    header.extend(sparsities.iter().map(|&sparsity| tables::float(sparsity)));
+    let rows = targets.iter().enumerate().map(|(at, target)| {
+        let values = table
+            .cells
+            .iter()
+            .filter(|cell| cell.target == at)
+            .map(|cell| tables::float(cell.value));
+        std::iter::once(target.name.clone()).chain(values).collect()
+    });
+    tables::csv(std::iter::once(header).chain(rows))
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    baseline: f64,
+    metric: String,
+    sparsities: &'a [f64],
+    cells: Vec<ReportCell<'a>>,
+}
+
+#[derive(Serialize)]
+struct ReportCell<'a> {
+    layer: &'a str,
+    sparsity: f64,
+    value: f64,
+    pruned: usize,
+    of: usize,
+    stop: bool,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    members: &'a [String],
+}
+
+impl<'a> Report<'a> {
+    fn new(step: &'a spec::Sensitivity, targets: &'a [Target], table: &Table, metric: &str) -> Report<'a> {
+        let cell = |cell: &crate::sensitivity::Cell| ReportCell {
+            layer: &targets[cell.target].name,
+            sparsity: cell.sparsity,
+            value: cell.value,
+            pruned: cell.pruned,
+            of: cell.of,
+            stop: cell.stop,
+            members: &targets[cell.target].members,
+        };
+        Report {
+            baseline: table.baseline,
+            metric: metric.to_owned(),
+            sparsities: &step.sparsities,
+            cells: table.cells.iter().map(cell).collect(),
+        }
+    }
+}
+
+/// The baseline, and the targets that hurt most and least at the sparsity that most rows reach.
+fn summary(targets: &[Target], table: &Table, metric: &dyn Metric) -> Vec<String> {
+    let mut lines = vec![format!("{} of the whole model: {:.4}", metric.name(), table.baseline)];
+    let worse = |value: f64| {
+        if metric.maximize() {
+            table.baseline - value
+        } else {
+            value - table.baseline
+        }
+    };
+    let middle = table
+        .cells
+        .iter()
+        .map(|cell| cell.sparsity)
+        .filter(|&sparsity| sparsity <= 0.5)
+        .fold(0.0, f64::max);
+    let mut at: Vec<_> = table.cells.iter().filter(|cell| cell.sparsity == middle).collect();
+    at.sort_by(|a, b| worse(b.value).total_cmp(&worse(a.value)));
+    if let (Some(most), Some(least)) = (at.first(), at.last()) {
+        let tell = |cell: &crate::sensitivity::Cell| format!("{} ({:.4})", targets[cell.target].name, cell.value);
+        lines.push(format!(
+            "at sparsity {middle}, most sensitive: {}; least: {}",
+            tell(most),
+            tell(least)
+        ));
+    }
+    lines
 }

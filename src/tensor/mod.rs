@@ -220,6 +220,22 @@ impl Tensor {
         }
     }
 
+    /// The same tensor with every element zeroed that `keep` does not keep; elements beyond `keep` stay.
+    pub fn masked(&self, keep: &[bool]) -> Tensor {
+        let size = self.dtype.size();
+        let mut data = self.data.to_vec();
+        for (element, &keep) in data.chunks_exact_mut(size).zip(keep) {
+            if !keep {
+                element.fill(0);
+            }
+        }
+        Tensor {
+            dtype: self.dtype,
+            shape: self.shape.clone(),
+            data: data.into(),
+        }
+    }
+
     /// Blocks before an axis, its extent, and bytes of one position within a block.
     fn around(&self, axis: usize) -> (usize, usize, usize) {
         let outer = self.shape[..axis].iter().product();

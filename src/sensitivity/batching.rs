@@ -1,0 +1,137 @@
+//! Batch sizes: what the model runs with, and how many samples one forward takes.
+
+use super::SensitivityError;
+use super::replay::{made_by_nodes, reads};
+use crate::graph::{Evaluate, Graph, ValueId};
+use crate::tensor::Tensor;
+use crate::topology::{Layer, Options, walk};
+use std::collections::BTreeSet;
+
+/// The batch sizes that a model runs with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Batching {
+    Any,
+    /// Only this one: a traced batch size is written into the model. The last batch is padded.
+    Fixed(usize),
+}
+
+/// Bytes that the kept values of one micro-batch may take.
+const KEPT: usize = 512 << 20;
+
+/// How far a sample's output may move with its neighbours, relative to the largest output: sums differ a little between
+/// batch sizes.
+const SAME: f64 = 1e-3;
+
+impl Batching {
+    /// Runs the model on small batches of made-up samples.
+    ///
+    /// # Errors
+    /// When no batch size runs, or a sample's output depends on its neighbours.
+    pub fn probe(
+        graph: &Graph,
+        sample: &[usize],
+        output: ValueId,
+        batch: usize,
+        evaluator: &dyn Evaluate,
+    ) -> Result<Batching, SensitivityError> {
+        let run = |samples: &Tensor| {
+            let given: Vec<(ValueId, Tensor)> = graph.inputs.iter().map(|&input| (input, samples.clone())).collect();
+            let mut found = evaluator.evaluate(graph, &given, &[output])?;
+            Ok::<Tensor, crate::graph::EvaluateError>(found.remove(0))
+        };
+        let fits = |n: usize| match run(&samples(sample, n, 0)) {
+            Ok(outputs) if outputs.shape().first() == Some(&n) => Ok(outputs),
+            Ok(outputs) => Err(format!("{n} samples give an output of shape {:?}", outputs.shape())),
+            Err(fault) => Err(fault.to_string()),
+        };
+        let (one, two, three) = (fits(1), fits(2), fits(3));
+        if let (Ok(one), Ok(_), Ok(three)) = (&one, &two, &three) {
+            return if alike(one, three) {
+                Ok(Batching::Any)
+            } else {
+                Err(SensitivityError::Neighbours)
+            };
+        }
+        let why = one.err().unwrap_or_default();
+        let powers = (0..10).map(|power| 1 << power);
+        for n in [2, 3, batch].into_iter().chain(powers).collect::<BTreeSet<usize>>() {
+            let Ok(first) = fits(n) else { continue };
+            if n == 1 {
+                return Ok(Batching::Fixed(1));
+            }
+            // The first sample again, among other neighbours.
+            let others = run(&samples(sample, n, 1)).map_err(|fault| SensitivityError::NoBatch(fault.to_string()))?;
+            return if alike(&first, &others) {
+                Ok(Batching::Fixed(n))
+            } else {
+                Err(SensitivityError::Neighbours)
+            };
+        }
+        Err(SensitivityError::NoBatch(why))
+    }
+}
+
+/// Made-up samples of which the first is always the same.
+fn samples(sample: &[usize], n: usize, seed: u64) -> Tensor {
+    let each: usize = sample.iter().product();
+    let value = |row: usize, at: usize| {
+        let seed = if row == 0 { 0 } else { seed + row as u64 };
+        let mixed = (at as u64 + 1)
+            .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+            .wrapping_add(seed.wrapping_mul(0xD1B5_4A32_D192_ED03));
+        (mixed >> 40) as f32 / (1_u64 << 24) as f32 * 2.0 - 1.0
+    };
+    let values: Vec<f32> = (0..n).flat_map(|row| (0..each).map(move |at| value(row, at))).collect();
+    let mut shape = vec![n];
+    shape.extend_from_slice(sample);
+    Tensor::from_f32(shape, &values)
+}
+
+/// Whether the first sample's outputs agree.
+fn alike(a: &Tensor, b: &Tensor) -> bool {
+    let first = |tensor: &Tensor| tensor.rows(0, 1).map(|row| row.to_f64()).unwrap_or_default();
+    let (a, b) = (first(a), first(b));
+    let largest = a
+        .iter()
+        .chain(&b)
+        .fold(0.0_f64, |largest, value| largest.max(value.abs()));
+    a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| a == b || (a - b).abs() <= SAME * largest)
+}
+
+/// Samples of one forward: the largest power of two that is no more than `batch` and whose kept values fit 512 MiB.
+/// From the model, its input and `batch` alone, whatever layers are asked for.
+pub fn micro_batch(
+    graph: &Graph,
+    layers: &[Layer],
+    sample: &[usize],
+    output: ValueId,
+    batch: usize,
+    batching: Batching,
+    evaluator: &dyn Evaluate,
+) -> usize {
+    if let Batching::Fixed(n) = batching {
+        return n;
+    }
+    let mut kept = BTreeSet::new();
+    for layer in layers {
+        let params: Vec<_> = std::iter::once(layer.weight).chain(layer.bias).collect();
+        kept.extend(made_by_nodes(graph, &reads(graph, &params, output).unwrap_or_default()));
+    }
+    let mut shape = vec![1];
+    shape.extend_from_slice(sample);
+    let walked = walk(
+        graph,
+        &Options::of_shapes(graph.inputs.iter().map(|_| shape.clone())),
+        evaluator,
+    );
+    let bytes: usize = kept
+        .iter()
+        .filter_map(|&value| walked.fact(value).as_tensor())
+        .map(|tensor| tensor.axes.shape.iter().product::<usize>() * tensor.dtype.size())
+        .sum();
+    let mut samples = 1;
+    while samples * 2 <= batch && bytes.saturating_mul(samples * 2) <= KEPT {
+        samples *= 2;
+    }
+    samples
+}

@@ -1,0 +1,96 @@
+//! Sensitivity: what the metric becomes when one layer at a time loses weights.
+//!
+//! Owns the targets (layers, or coupled groups), what a cell does to the parameters ([`Perturbation`]), the programs that
+//! run only what depends on a target, the waves in which cells are measured, and early stop. Deliberately knows nothing
+//! of YAML, stages and stores: what is already known comes from a [`Memory`], and results are data.
+//!
+//! Per micro-batch one baseline forward keeps the values that replays read; then each live cell runs the descendants of
+//! its target only. Every program runs with one thread inside operators and on the same micro-batches, and averages are
+//! taken in sample order, so no result depends on how many threads work.
+
+mod batching;
+mod engine;
+mod perturb;
+mod replay;
+
+pub use batching::{Batching, micro_batch};
+pub use engine::{Memory, Settings, measure};
+pub use perturb::{Change, Perturbation, Plan, Target, group_targets, layer_targets};
+
+use crate::dataset::DatasetError;
+use crate::metric::MetricError;
+use crate::runtime::RuntimeError;
+
+/// When a target's row ends early. All comparisons are strict, and the value that triggers is part of the row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum EarlyStop {
+    /// Below the bound.
+    Minimize(f64),
+    /// Above the bound.
+    Maximize(f64),
+    /// Below the baseline by more than the bound.
+    Dropped(f64),
+    /// Above the baseline by more than the bound.
+    Raised(f64),
+}
+
+impl EarlyStop {
+    fn triggers(self, baseline: f64, value: f64) -> bool {
+        match self {
+            EarlyStop::Minimize(bound) => value < bound,
+            EarlyStop::Maximize(bound) => value > bound,
+            EarlyStop::Dropped(bound) => value < baseline - bound,
+            EarlyStop::Raised(bound) => value > baseline + bound,
+        }
+    }
+}
+
+/// One measured value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cell {
+    /// Index of its target.
+    pub target: usize,
+    pub sparsity: f64,
+    pub value: f64,
+    /// Filters, weights or units masked, of how many.
+    pub pruned: usize,
+    pub of: usize,
+    /// Whether this value ended the row.
+    pub stop: bool,
+}
+
+/// A table of cells, target by target, sparsities ascending.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Table {
+    pub baseline: f64,
+    pub cells: Vec<Cell>,
+    /// Cells whose value was computed now, and those that were known (cells with equal masks count once).
+    pub computed: u64,
+    pub reused: u64,
+}
+
+/// Why a table could not be measured.
+#[derive(Debug, thiserror::Error)]
+pub enum SensitivityError {
+    #[error("interrupted")]
+    Interrupted { computed: u64, reused: u64 },
+    #[error("{cell}: {source}")]
+    Metric { cell: String, source: MetricError },
+    #[error("{cell}: {source}")]
+    Runtime { cell: String, source: RuntimeError },
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    #[error("the model has no output tensor")]
+    NoOutput,
+    #[error("the model does not run with batches of 1, 2 or 3 samples, nor with any that was tried: {0}")]
+    NoBatch(String),
+    #[error(
+        "the output of a sample depends on the other samples of its batch: a batch size is written into the model \
+         (a literal shape in a view, or a norm in training mode); trace it in eval mode with shapes read from the input"
+    )]
+    Neighbours,
+    #[error("{layer}: {message}")]
+    Layer { layer: String, message: String },
+    #[error("cannot keep results: {0}")]
+    Memory(String),
+}
