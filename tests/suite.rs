@@ -2,6 +2,8 @@
 
 mod suite {
     mod architecture;
+    #[cfg(feature = "torch")]
+    mod measure;
     mod nni_topology;
     #[cfg(feature = "torch")]
     mod programs;

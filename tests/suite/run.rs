@@ -5,13 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-type Checked = Result<(), Box<dyn std::error::Error>>;
+pub type Checked = Result<(), Box<dyn std::error::Error>>;
 
 /// A folder to run in, with the quickstart's files beside.
-struct Place(tempfile::TempDir);
+pub struct Place(tempfile::TempDir);
 
 impl Place {
-    fn new() -> std::io::Result<Place> {
+    pub fn new() -> std::io::Result<Place> {
         let place = Place(tempfile::tempdir()?);
         let quickstart = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/quickstart");
         fs::create_dir(place.path("quickstart"))?;
@@ -22,15 +22,15 @@ impl Place {
         Ok(place)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    fn write(&self, name: &str, text: &str) -> std::io::Result<()> {
+    pub fn write(&self, name: &str, text: &str) -> std::io::Result<()> {
         fs::write(self.path(name), text)
     }
 
-    fn command(&self, words: &[&str]) -> Command {
+    pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_secateur"));
         command
             .current_dir(self.0.path())
@@ -45,7 +45,7 @@ impl Place {
     }
 
     /// Runs and holds the exit code.
-    fn expect(&self, code: i32, words: &[&str]) -> std::io::Result<Output> {
+    pub fn expect(&self, code: i32, words: &[&str]) -> std::io::Result<Output> {
         let output = self.run(words)?;
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{words:?}\n{stderr}");
@@ -53,7 +53,7 @@ impl Place {
     }
 
     /// Every output but `run.json`, by path.
-    fn results(&self, folder: &str) -> std::io::Result<BTreeMap<PathBuf, Vec<u8>>> {
+    pub fn results(&self, folder: &str) -> std::io::Result<BTreeMap<PathBuf, Vec<u8>>> {
         fn walk(folder: &Path, found: &mut BTreeMap<PathBuf, Vec<u8>>) -> std::io::Result<()> {
             for entry in fs::read_dir(folder)? {
                 let path = entry?.path();
@@ -72,12 +72,12 @@ impl Place {
         Ok(found.into_iter().map(|(path, bytes)| (relative(path), bytes)).collect())
     }
 
-    fn record(&self, folder: &str) -> Result<serde_json::Value, Box<dyn std::error::Error>> {
+    pub fn record(&self, folder: &str) -> Result<serde_json::Value, Box<dyn std::error::Error>> {
         Ok(serde_json::from_slice(&fs::read(self.path(folder).join("run.json"))?)?)
     }
 
     /// `(id, status)` of each stage of the last run.
-    fn statuses(&self, folder: &str) -> Result<Vec<(String, String)>, Box<dyn std::error::Error>> {
+    pub fn statuses(&self, folder: &str) -> Result<Vec<(String, String)>, Box<dyn std::error::Error>> {
         let record = self.record(folder)?;
         let stages = record["stages"].as_array().cloned().unwrap_or_default();
         let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
@@ -96,7 +96,7 @@ steps:
   - flops: {}
 ";
 
-fn stderr(output: &Output) -> String {
+pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
