@@ -9,4 +9,5 @@ mod suite {
     mod programs;
     #[cfg(feature = "torch")]
     mod run;
+    mod sensitivity;
 }
