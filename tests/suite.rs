@@ -11,6 +11,9 @@ mod suite {
     mod programs;
     #[cfg(feature = "torch")]
     mod run;
+<<<<<<< HEAD
     #[cfg(feature = "torch")]
+=======
+>>>>>>> run
     mod sensitivity;
 }
