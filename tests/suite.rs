@@ -11,9 +11,6 @@ mod suite {
     mod programs;
     #[cfg(feature = "torch")]
     mod run;
-<<<<<<< HEAD
     #[cfg(feature = "torch")]
-=======
->>>>>>> run
     mod sensitivity;
 }
