@@ -57,7 +57,7 @@ fn config(folder: &Path, samples: usize) -> (PathBuf, Config) {
     let (model, source, normalize, shape) = if folder.ends_with("quickstart") {
         let source = SourceConfig::Idx {
             images: quickstart.join("images.idx.gz"),
-            labels: quickstart.join("labels.idx.gz"),
+            labels: Some(quickstart.join("labels.idx.gz")),
         };
         let normalize = Normalize {
             mean: vec![0.286],
