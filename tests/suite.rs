@@ -3,11 +3,14 @@
 mod suite {
     mod architecture;
     #[cfg(feature = "torch")]
+    mod mask_fix;
+    #[cfg(feature = "torch")]
     mod measure;
     mod nni_topology;
     #[cfg(feature = "torch")]
     mod programs;
     #[cfg(feature = "torch")]
     mod run;
+    #[cfg(feature = "torch")]
     mod sensitivity;
 }

@@ -8,6 +8,7 @@ pub mod conflict;
 pub mod file;
 mod norm;
 pub mod saliency;
+pub mod ties;
 
 use crate::tensor::{DType, Tensor};
 
