@@ -2,7 +2,18 @@
 
 mod suite {
     mod architecture;
+    #[cfg(feature = "torch")]
+    mod mask_fix;
+    #[cfg(feature = "torch")]
+    mod measure;
     mod nni_topology;
     #[cfg(feature = "torch")]
     mod programs;
+    #[cfg(feature = "torch")]
+    mod run;
+<<<<<<< HEAD
+    #[cfg(feature = "torch")]
+=======
+>>>>>>> run
+    mod sensitivity;
 }
