@@ -110,7 +110,8 @@ fn refuse_shared_folders(args: &Args, loaded: &[Loaded]) -> Result<(), CliError>
     let mut seen = BTreeMap::new();
     for one in loaded {
         let folder = one.output_folder(args.place.output.as_deref());
-        if let Some(other) = seen.insert(folder.clone(), &one.file) {
+        let whole = std::path::absolute(&folder).unwrap_or_else(|_| folder.clone());
+        if let Some(other) = seen.insert(whole, &one.file) {
             let (a, b, folder) = (other.display(), one.file.display(), folder.display());
             let message = format!("{a} and {b} both write {folder}: give them different names");
             return Err(CliError::Usage(message));
