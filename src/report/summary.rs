@@ -15,7 +15,12 @@ pub fn summary(name: &str, folder: &Path, run: &Run) -> String {
         block(&mut text, folder, stage);
     }
     let stopped = if run.stopped { "; run again to go on" } else { "" };
-    let _ = writeln!(text, "\n{}{stopped}: {}", counts(run), folder.join("run.json").display());
+    let _ = writeln!(
+        text,
+        "\n{}{stopped}: {}",
+        counts(run),
+        folder.join("run.json").display()
+    );
     text
 }
 

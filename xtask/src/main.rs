@@ -14,6 +14,8 @@ mod setup;
 mod test;
 #[cfg(unix)]
 mod verbs;
+#[cfg(unix)]
+mod zoo;
 
 use std::process::ExitCode;
 

@@ -3,7 +3,7 @@
 //! Does none of the chores itself.
 
 use crate::checkout::Checkout;
-use crate::{run, setup, test};
+use crate::{run, setup, test, zoo};
 use anyhow::Result;
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -28,6 +28,12 @@ const VERBS: &[Verb] = &[
         arguments: "",
         about: "set up, then format check, lints and all tests",
         call: test::call,
+    },
+    Verb {
+        name: "zoo",
+        arguments: "DIR [ARGS]...",
+        about: "set up, then read, couple and prove each model of a folder: zoo.tsv, zoo.md",
+        call: zoo::call,
     },
     Verb {
         name: "setup",
