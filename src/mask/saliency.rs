@@ -113,7 +113,10 @@ pub fn pruned(scores: &[f64], k: usize, ties: Ties) -> Vec<bool> {
             gone
         }
         // Written as NNI's `norm > threshold` keeps: a NaN on either side keeps nothing.
-        Ties::Nni => scores.iter().map(|&score| !(score > scores[last])).collect(),
+        Ties::Nni => scores
+            .iter()
+            .map(|&score| score.is_nan() || scores[last].is_nan() || score <= scores[last])
+            .collect(),
     }
 }
 

@@ -24,6 +24,8 @@ pub use program::Program;
 pub use shared::Shared;
 pub use source::source;
 pub use subset::{Subset, graph_leaves, subset};
+/// A device, and a tensor that lies on one; the names under which other modules pass them on.
+pub use tch::{Device, Tensor as DeviceTensor};
 
 /// Why a program could not be made or run.
 #[derive(Debug, thiserror::Error)]

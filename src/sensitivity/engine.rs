@@ -6,13 +6,14 @@ use super::{Cell, EarlyStop, SensitivityError, Table};
 use crate::dataset::{Batch, Dataset};
 use crate::graph::{Def, Graph, ParamId, ValueId};
 use crate::metric::{Metric, MetricError, Partial};
-use crate::runtime::{Program, RuntimeError, Shared, from_torch, graph_leaves, to_torch, with_worker};
+use crate::runtime::{
+    Device, DeviceTensor, Program, RuntimeError, Shared, from_torch, graph_leaves, to_torch, with_worker,
+};
 use crate::tensor::Tensor;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tch::Device;
 
 /// Cells that one pass over the data measures at most, so that an interrupted run keeps what earlier passes found; one
 /// baseline forward in so many replays costs little.
@@ -422,7 +423,7 @@ impl Pass<'_> {
                             let masked = self.masked[at].get(value).or_else(|| self.engine.leaves.get(value));
                             masked.or_else(|| kept.get(value)).map(Shared::get)
                         };
-                        let inputs: Option<Vec<tch::Tensor>> = self.replays[at].inputs.iter().map(pick).collect();
+                        let inputs: Option<Vec<DeviceTensor>> = self.replays[at].inputs.iter().map(pick).collect();
                         let inputs = inputs.ok_or_else(|| RuntimeError::Leaf { name: job.name.clone() })?;
                         from_torch(&program.run(&inputs)?[0])
                     });

@@ -1,9 +1,8 @@
 //! Programs that run only what depends on a target.
 
 use crate::graph::{Def, Graph, NodeId, ParamId, Type, ValueId};
-use crate::runtime::{Program, RuntimeError};
+use crate::runtime::{Device, Program, RuntimeError};
 use std::collections::BTreeSet;
-use tch::Device;
 
 /// A target's descendants, from the values that they read to the model's output.
 pub struct Replay {
