@@ -10,10 +10,9 @@ mod suite {
     #[cfg(feature = "torch")]
     mod programs;
     #[cfg(feature = "torch")]
-    mod run;
-<<<<<<< HEAD
+    mod results;
     #[cfg(feature = "torch")]
-=======
->>>>>>> run
+    mod run;
+    #[cfg(feature = "torch")]
     mod sensitivity;
 }
