@@ -109,12 +109,7 @@ fn the_worst_of_several_files_counts_and_all_run() -> Checked {
     let broken = text.replace("quickstart/model.pt", "broken.pt");
     place.write("broken.yaml", &broken.replace("name: topology", "name: broken"))?;
     let output = place.expect(1, &["run", "broken.yaml", "topology.yaml"])?;
-    assert_eq!(
-        stderr(&output).matches("not a zip archive").count(),
-        1,
-        "{}",
-        stderr(&output)
-    );
+    assert_eq!(stderr(&output).matches("broken.pt").count(), 1, "{}", stderr(&output));
     assert_eq!(statuses(&place)?, ["computed", "computed"]);
     assert_eq!(place.statuses("out/broken")?[1].1, "skipped");
     place.expect(4, &["run", "--keep-going", "broken.yaml", "topology.yaml"])?;
@@ -163,13 +158,10 @@ steps: [{sensitivity: {layers: [conv1], sparsities: [0.25, 0.5]}}]
     let output = place.expect(0, &["run", "sens.yaml"])?;
     assert!(stderr(&output).contains("damaged"), "{}", stderr(&output));
     let counts = &place.record("out/sens")?["stages"][0]["cells"];
-    // The baseline is a cell in the store, and is counted in neither.
+    // Two sparsities and the whole model.
     assert_eq!(
-        counts["computed"]
-            .as_u64()
-            .zip(counts["reused"].as_u64())
-            .map(|(a, b)| a + b),
-        Some(2)
+        (counts["computed"].as_u64(), counts["reused"].as_u64()),
+        (Some(1), Some(2))
     );
     assert_eq!(place.results("out/sens")?, good);
     Ok(())
