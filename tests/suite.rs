@@ -10,6 +10,8 @@ mod suite {
     #[cfg(feature = "torch")]
     mod programs;
     #[cfg(feature = "torch")]
+    mod results;
+    #[cfg(feature = "torch")]
     mod run;
     #[cfg(feature = "torch")]
     mod sensitivity;

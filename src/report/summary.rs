@@ -42,8 +42,8 @@ fn block(text: &mut String, folder: &Path, stage: &StageRun) {
         let _ = writeln!(text, "  {}", grouped(line));
     }
     if !stage.files.is_empty() {
-        let place = folder.join(&stage.id);
-        let _ = writeln!(text, "  → {}: {}", place.display(), stage.files.join(", "));
+        let files = folder.join(&stage.id).join(stage.files.join(", "));
+        let _ = writeln!(text, "  → {}", files.display());
     }
 }
 
@@ -121,7 +121,7 @@ mod tests {
         };
         assert_eq!(
             summary("net", Path::new("out/net"), &run),
-            "net\n\nflops: computed\n  1 000 000 macs\n  → out/net/flops: a.csv, b.csv\n\n\
+            "net\n\nflops: computed\n  1 000 000 macs\n  → out/net/flops/a.csv, b.csv\n\n\
              other (flops): failed\n  it broke\n\n1 step computed, 1 failed: out/net/run.json\n"
         );
     }
