@@ -3,12 +3,18 @@
 mod suite {
     mod architecture;
     #[cfg(feature = "torch")]
+    mod cells;
+    #[cfg(feature = "torch")]
     mod golden;
     #[cfg(feature = "torch")]
-    mod nni_sensitivity;
+    mod mask_fix;
+    #[cfg(feature = "torch")]
+    mod measure;
     mod nni_topology;
     #[cfg(feature = "torch")]
     mod programs;
+    #[cfg(feature = "torch")]
+    mod run;
     #[cfg(feature = "torch")]
     mod sensitivity;
 }

@@ -180,10 +180,10 @@ def conflicting_masks(network):
         "layer1.0.conv2": 0.5,
         "layer1.1.conv2": 0.375,
         "layer2.0.conv1": 0.5,
-        "layer2.0.conv2": 0.5,
-        "layer2.0.downsample.0": 0.25,
-        "layer2.1.conv2": 0.625,
-        "layer3.project": 0.75,
+        "layer2.0.conv2": 0.75,
+        "layer2.0.downsample.0": 0.75,
+        "layer2.1.conv2": 0.875,
+        "layer3.project": 0.875,
         "mix.near": 0.5,
     }
     return {name: mask(network.get_submodule(name), sparsity) for name, sparsity in sparsities.items()}

@@ -107,6 +107,8 @@ fn read(file: &Path) -> std::io::Result<Vec<u8>> {
 
 fn show(diagnostics: &[Diagnostic]) -> CliError {
     let colour = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
-    say(spec::render(diagnostics, colour).trim_end());
+    if !diagnostics.is_empty() {
+        say(spec::render(diagnostics, colour).trim_end());
+    }
     CliError::Invalid
 }

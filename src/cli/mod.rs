@@ -128,7 +128,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         };
         let logs = |bars: MultiProgress| init_logs(cli.logs.log_format, verbosity, bars);
         let result = match &cli.verb {
-            Verb::Run(args) => run::run(args, verbosity.quiet, logs),
+            Verb::Run(args) => run::run(args, verbosity.quiet, cli.logs.log_format, logs),
             other => {
                 logs(MultiProgress::new());
                 match other {
@@ -188,6 +188,15 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_panic_is_a_bug_of_one_sentence() {
+        assert_eq!(catch(|| panic!("a test of panics")), Exit::Bug);
+        assert_eq!(catch(|| Exit::Done), Exit::Done);
+        let message = bug_message("panicked at src/x.rs:1:2:\nindex out of range");
+        assert!(message.ends_with("panicked at src/x.rs:1:2: index out of range"));
+        assert!(!message.contains('\n') && message.contains("report it"));
     }
 
     #[test]

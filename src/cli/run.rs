@@ -3,7 +3,7 @@
 use super::load::{self, Loaded};
 use super::{CliError, Exit, FileArgs, PlaceArgs, answer, catch, end_of, jobs, signals};
 use crate::pipeline::{Event, Options, Output, Record, RunError, Sink, Stage, StageRecord, Stop, execute};
-use crate::report::{Mode, Reporter, summary};
+use crate::report::{LogFormat, Mode, Reporter, summary};
 use crate::store::{Store, Wait};
 use indicatif::MultiProgress;
 use std::collections::BTreeMap;
@@ -40,13 +40,13 @@ pub struct Args {
     progress: Mode,
 }
 
-pub fn run(args: &Args, quiet: bool, logs: impl FnOnce(MultiProgress)) -> Result<Exit, CliError> {
+pub fn run(args: &Args, quiet: bool, format: LogFormat, logs: impl FnOnce(MultiProgress)) -> Result<Exit, CliError> {
     let mode = if quiet && args.progress == Mode::Auto {
         Mode::None
     } else {
         args.progress
     };
-    let reporter = Reporter::new(mode);
+    let reporter = Reporter::new(mode, format);
     logs(reporter.bars());
     let stop = Stop::default();
     signals::listen(&stop);
@@ -110,7 +110,8 @@ fn refuse_shared_folders(args: &Args, loaded: &[Loaded]) -> Result<(), CliError>
     let mut seen = BTreeMap::new();
     for one in loaded {
         let folder = one.output_folder(args.place.output.as_deref());
-        if let Some(other) = seen.insert(folder.clone(), &one.file) {
+        let whole = std::path::absolute(&folder).unwrap_or_else(|_| folder.clone());
+        if let Some(other) = seen.insert(whole, &one.file) {
             let (a, b, folder) = (other.display(), one.file.display(), folder.display());
             let message = format!("{a} and {b} both write {folder}: give them different names");
             return Err(CliError::Usage(message));

@@ -139,10 +139,10 @@ pub(super) struct Arrays {
 }
 
 impl Arrays {
-    pub fn idx(images: &Path, labels: &Path, conversion: &Conversion) -> Result<Arrays, DatasetError> {
+    pub fn idx(images: &Path, labels: Option<&Path>, conversion: &Conversion) -> Result<Arrays, DatasetError> {
         Arrays::open(
             Place::Idx(images.to_owned()),
-            Some(Place::Idx(labels.to_owned())),
+            labels.map(|labels| Place::Idx(labels.to_owned())),
             conversion,
         )
     }

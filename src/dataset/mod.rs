@@ -26,6 +26,8 @@ mod error;
 pub mod image;
 mod image_folder;
 mod order;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -48,7 +50,7 @@ pub use order::Samples;
 #[derive(Clone, Debug, PartialEq)]
 pub enum SourceConfig {
     /// Two files of MNIST's format, plain or `.gz`.
-    Idx { images: PathBuf, labels: PathBuf },
+    Idx { images: PathBuf, labels: Option<PathBuf> },
     /// Two arrays of an `.npz` archive.
     Npz {
         path: PathBuf,
@@ -159,7 +161,7 @@ impl Dataset {
     pub fn open_in(config: &Config, pool: Option<Arc<rayon::ThreadPool>>) -> Result<Dataset, DatasetError> {
         let conversion = Conversion::new(&config.shape, config.dtype, config.normalize.as_ref())?;
         let source: Box<dyn Source> = match &config.source {
-            SourceConfig::Idx { images, labels } => Box::new(Arrays::idx(images, labels, &conversion)?),
+            SourceConfig::Idx { images, labels } => Box::new(Arrays::idx(images, labels.as_deref(), &conversion)?),
             SourceConfig::Npz { path, inputs, targets } => {
                 Box::new(Arrays::npz(path, inputs, targets.as_deref(), &conversion)?)
             }

@@ -4,9 +4,11 @@
 //! that contradict each other (`conflict`). A mask keeps: 1 = kept. Deliberately changes no weight, removes nothing and
 //! knows nothing of graphs: which layers are tied is handed in.
 
+pub mod conflict;
 pub mod file;
 mod norm;
 pub mod saliency;
+pub mod ties;
 
 use crate::tensor::{DType, Tensor};
 

@@ -108,11 +108,15 @@ fn filters(site: &mut Site, input: &Axes, weight: &Axes, channel: usize, groups:
         if let Some(row) = &x {
             site.labels.note_multiple(site.id, row, groups);
         }
-        let block = x.map(|row| {
-            site.tie_blocks(&row, groups, "reads the same positions in each of its groups")
-                .into()
-        });
-        site.join(block.as_ref(), weight.row(1), SUMS);
+        if site.tie_groups {
+            let block = x.map(|row| {
+                site.tie_blocks(&row, groups, "reads the same positions in each of its groups")
+                    .into()
+            });
+            site.join(block.as_ref(), weight.row(1), SUMS);
+        } else {
+            site.freeze_axes(weight, [1], SUMS);
+        }
     }
     let out = out?.to_vec();
     if groups > 1 {

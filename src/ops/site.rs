@@ -28,6 +28,8 @@ pub struct Site<'a> {
     pub split: Split,
     /// Whether norms that mix channels leave them prunable (`approximate: true`).
     pub approximate: bool,
+    /// Whether the groups of a convolution must read the same positions.
+    pub tie_groups: bool,
     outputs: Vec<Fact>,
 }
 
@@ -41,6 +43,7 @@ pub(crate) fn site_for<'a>(
     evaluator: &'a dyn Evaluate,
     split: Split,
     approximate: bool,
+    tie_groups: bool,
 ) -> Site<'a> {
     Site {
         graph,
@@ -51,6 +54,7 @@ pub(crate) fn site_for<'a>(
         evaluator,
         split,
         approximate,
+        tie_groups,
         outputs: Vec::new(),
     }
 }

@@ -92,7 +92,7 @@ pub fn assess(
                     let before = previous.stages.get(stage.id()).and_then(|stage| stage.key);
                     let reasons = match before {
                         _ if options.no_cache => vec!["--no-cache".into()],
-                        None => vec!["no earlier run in this output folder".into()],
+                        None => vec!["no results of an earlier run in this output folder".into()],
                         Some(before) if before == key => vec!["its results are no longer in the store".into()],
                         Some(before) => match store.artifact_document(before) {
                             None => vec!["what it was computed from last time is no longer in the store".into()],

@@ -45,11 +45,13 @@ enum View {
 }
 
 impl Reporter {
-    /// A reporter in the given mode.
-    pub fn new(mode: Mode) -> Reporter {
+    /// A reporter in the given mode. Beside JSON logs, lines that nobody asked for would only be in the way of whoever
+    /// parses them, so `auto` is JSON there.
+    pub fn new(mode: Mode, logs: LogFormat) -> Reporter {
         let bars = MultiProgress::new();
         let terminal = std::io::stderr().is_terminal();
         let view = match mode {
+            Mode::Auto if logs == LogFormat::Json => View::Json,
             Mode::Auto | Mode::Bar if terminal => View::Bars(bars::Bars::new(bars.clone())),
             Mode::Auto | Mode::Bar | Mode::Plain => View::Plain(plain::Plain::new()),
             Mode::Json => View::Json,

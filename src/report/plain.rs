@@ -1,7 +1,7 @@
 //! Progress as lines: one a change of state, and a heartbeat while a stage works.
 
 use super::{duration, remaining};
-use crate::pipeline::Event;
+use crate::pipeline::{Event, Status};
 use std::fmt::Write;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -132,7 +132,8 @@ pub(super) fn state_change(event: &Event) -> Option<String> {
             if cells.computed + cells.reused > 0 {
                 let _ = write!(text, ", {} cells computed, {} reused", cells.computed, cells.reused);
             }
-            if let Some(message) = message.as_ref().filter(|_| !status.is_done()) {
+            // Why a stage failed is logged as an error, in every mode.
+            if let Some(message) = message.as_ref().filter(|_| *status == Status::Skipped) {
                 let _ = write!(text, ": {message}");
             }
             Some(text)
@@ -144,7 +145,7 @@ pub(super) fn state_change(event: &Event) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::{Cells, Status};
+    use crate::pipeline::Cells;
 
     #[test]
     fn lines_say_what_changed() {
@@ -164,9 +165,11 @@ mod tests {
             Some("sens: computed in 1.2 s, 3 cells computed, 1 reused")
         );
         let failed = finished(Status::Failed, Some("it broke"));
+        assert_eq!(failed.as_deref(), Some("sens: failed, 3 cells computed, 1 reused"));
+        let skipped = finished(Status::Skipped, Some("stopped"));
         assert_eq!(
-            failed.as_deref(),
-            Some("sens: failed, 3 cells computed, 1 reused: it broke")
+            skipped.as_deref(),
+            Some("sens: skipped, 3 cells computed, 1 reused: stopped")
         );
     }
 

@@ -1,29 +1,128 @@
-//! The end of a run on stdout: what each step found, and where its files lie.
+//! The end of a run on stdout: a block a step, with what it found and where to look next.
 
-use crate::pipeline::{Run, Status};
+use crate::pipeline::{Run, StageRun, Status};
 use std::fmt::Write;
 use std::path::Path;
 
+/// Numbers with fewer digits are read at a glance.
+const LONG_NUMBER: usize = 5;
+
 /// A few lines a step. Neither times nor the order of work stand in it.
 pub fn summary(name: &str, folder: &Path, run: &Run) -> String {
-    let mut text = format!("{name}: results in {}\n", folder.display());
+    let mut text = format!("{name}\n");
     for stage in &run.stages {
-        let _ = write!(text, "\n{} ({}", stage.id, stage.status.name());
-        if stage.kind != stage.id {
-            let _ = write!(text, ", {}", stage.kind);
-        }
-        text.push(')');
-        if let Some(message) = stage.message.as_ref().filter(|_| stage.status != Status::Computed) {
-            let _ = write!(text, ": {message}");
-        }
         text.push('\n');
-        for line in &stage.summary {
-            let _ = writeln!(text, "  {line}");
-        }
-        for file in &stage.files {
-            let _ = writeln!(text, "  → {}", folder.join(&stage.id).join(file).display());
+        block(&mut text, folder, stage);
+    }
+    let stopped = if run.stopped { "; run again to go on" } else { "" };
+    let _ = writeln!(
+        text,
+        "\n{}{stopped}: {}",
+        counts(run),
+        folder.join("run.json").display()
+    );
+    text
+}
+
+fn block(text: &mut String, folder: &Path, stage: &StageRun) {
+    text.push_str(&stage.id);
+    if stage.kind != stage.id {
+        let _ = write!(text, " ({})", stage.kind);
+    }
+    let _ = write!(text, ": {}", stage.status.name());
+    if stage.cells.computed + stage.cells.reused > 0 {
+        let (computed, reused) = (stage.cells.computed, stage.cells.reused);
+        let _ = write!(text, ", {computed} cells computed and {reused} reused");
+    }
+    text.push('\n');
+    if let Some(message) = stage.message.as_ref().filter(|_| !stage.status.is_done()) {
+        let _ = writeln!(text, "  {message}");
+    }
+    for line in &stage.summary {
+        let _ = writeln!(text, "  {}", grouped(line));
+    }
+    if !stage.files.is_empty() {
+        let place = folder.join(&stage.id);
+        let _ = writeln!(text, "  → {}: {}", place.display(), stage.files.join(", "));
+    }
+}
+
+/// `2 steps computed, 1 cached`.
+fn counts(run: &Run) -> String {
+    let order = [Status::Computed, Status::Cached, Status::Failed, Status::Skipped];
+    let mut parts = Vec::new();
+    for status in order {
+        let count = run.stages.iter().filter(|stage| stage.status == status).count();
+        if count > 0 {
+            let steps = match (parts.is_empty(), count) {
+                (true, 1) => " step",
+                (true, _) => " steps",
+                (false, _) => "",
+            };
+            parts.push(format!("{count}{steps} {}", status.name()));
         }
     }
-    let _ = writeln!(text, "\nrecord of the run: {}", folder.join("run.json").display());
-    text
+    parts.join(", ")
+}
+
+/// Long whole numbers with a space every three digits: `3 418 720`.
+fn grouped(line: &str) -> String {
+    let words = line.split(' ').map(|word| {
+        let digits = word.trim_end_matches([',', ';', ':']);
+        if digits.len() < LONG_NUMBER || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return word.to_owned();
+        }
+        let mut text = String::new();
+        for (index, digit) in digits.chars().enumerate() {
+            if index > 0 && (digits.len() - index).is_multiple_of(3) {
+                text.push(' ');
+            }
+            text.push(digit);
+        }
+        text + &word[digits.len()..]
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::Cells;
+
+    #[test]
+    fn long_numbers_are_grouped_and_names_are_not() {
+        for (line, expected) in [
+            ("3418720 macs, 43066 parameters", "3 418 720 macs, 43 066 parameters"),
+            ("12345, 1234; 100000:", "12 345, 1234; 100 000:"),
+            ("conv12345 0.123456 12345x3", "conv12345 0.123456 12345x3"),
+        ] {
+            assert_eq!(grouped(line), expected);
+        }
+    }
+
+    #[test]
+    fn a_block_a_step() {
+        let stage = |id: &str, status, files: &[&str], message: Option<&str>| StageRun {
+            id: id.into(),
+            kind: "flops",
+            status,
+            key: None,
+            cells: Cells::default(),
+            seconds: 0.0,
+            files: files.iter().map(|&file| file.to_owned()).collect(),
+            summary: vec!["1000000 macs".into()],
+            message: message.map(Into::into),
+        };
+        let mut failed = stage("other", Status::Failed, &[], Some("it broke"));
+        failed.summary.clear();
+        let run = Run {
+            stages: vec![stage("flops", Status::Computed, &["a.csv", "b.csv"], None), failed],
+            stopped: false,
+        };
+        assert_eq!(
+            summary("net", Path::new("out/net"), &run),
+            "net\n\nflops: computed\n  1 000 000 macs\n  → out/net/flops: a.csv, b.csv\n\n\
+             other (flops): failed\n  it broke\n\n1 step computed, 1 failed: out/net/run.json\n"
+        );
+    }
 }

@@ -81,7 +81,7 @@ fn unknown_layers(shared: &Shared) -> Vec<Diagnostic> {
             Err(unmatched) => {
                 for one in unmatched {
                     let path = format!("{place}.layers[{}]", one.index);
-                    let diagnostic = shared.spec.spans.diagnostic(&path, one.message, None);
+                    let diagnostic = shared.spec.spans.diagnostic(&path, one.message, one.help);
                     found.push(diagnostic.with_suggestion(one.suggestion));
                 }
             }

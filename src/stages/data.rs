@@ -17,7 +17,7 @@ pub fn config(shared: &Shared) -> Option<Config> {
     let source = match &dataset.source {
         Source::Idx(idx) => SourceConfig::Idx {
             images: idx.images.resolve(base),
-            labels: idx.labels.as_ref()?.resolve(base),
+            labels: idx.labels.as_ref().map(|labels| labels.resolve(base)),
         },
         Source::Npz(npz) => SourceConfig::Npz {
             path: npz.path.resolve(base),

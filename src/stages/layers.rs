@@ -11,6 +11,8 @@ pub struct Unmatched {
     pub index: usize,
     pub message: String,
     pub suggestion: Option<String>,
+    /// What there is instead.
+    pub help: Option<String>,
 }
 
 /// Layers with filters in the order in which their modules were registered.
@@ -66,6 +68,7 @@ fn miss(graph: &Graph, layers: &[Layer], index: usize, pattern: &str) -> Unmatch
     let has_layers = layers
         .iter()
         .any(|layer| layer.name.starts_with(&inside[..inside.len() - 1]));
+    let mut help = None;
     let (message, suggestion) = match module {
         Some(_) if has_layers => (
             format!("`{pattern}` is a module that holds layers, not a layer"),
@@ -79,16 +82,27 @@ fn miss(graph: &Graph, layers: &[Layer], index: usize, pattern: &str) -> Unmatch
             None,
         ),
         None => {
-            let names = layers.iter().map(|layer| layer.name.as_str());
-            (
-                format!("no layer is called or matches `{pattern}`"),
-                nearest(pattern, names).map(str::to_owned),
-            )
+            let names: Vec<&str> = layers.iter().map(|layer| layer.name.as_str()).collect();
+            let suggestion = nearest(pattern, names.iter().copied()).map(str::to_owned);
+            if suggestion.is_none() {
+                help = Some(format!("layers are {}", listed(&names)));
+            }
+            (format!("no layer is called or matches `{pattern}`"), suggestion)
         }
     };
     Unmatched {
         index,
         message,
         suggestion,
+        help,
+    }
+}
+
+/// The first few of many names.
+fn listed(names: &[&str]) -> String {
+    const SHOWN: usize = 8;
+    match names.len().checked_sub(SHOWN) {
+        Some(more) if more > 0 => format!("{} and {more} more", names[..SHOWN].join(", ")),
+        _ => names.join(", "),
     }
 }

@@ -169,9 +169,22 @@ impl Shared {
 
     /// The model, walked with labels.
     pub fn walk(&self) -> Result<Walk<'_>, Failure> {
+        self.walk_with(true)
+    }
+
+    /// The same without tying the groups of convolutions ([`Options::tie_groups`]).
+    pub fn walk_loose(&self) -> Result<Walk<'_>, Failure> {
+        self.walk_with(false)
+    }
+
+    fn walk_with(&self, tie_groups: bool) -> Result<Walk<'_>, Failure> {
         let graph = &self.model().map_err(Failure::of)?.graph;
         let with = |batch| {
-            let options = Options::of_shapes(graph.inputs.iter().map(|_| self.batch_shape(batch)));
+            let shapes = graph.inputs.iter().map(|_| self.batch_shape(batch));
+            let options = Options {
+                tie_groups,
+                ..Options::of_shapes(shapes)
+            };
             let walked = topology::walk(graph, &options, evaluator());
             Walk { walked, batch }
         };

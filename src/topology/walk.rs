@@ -15,6 +15,9 @@ pub struct Options {
     pub heads: Split,
     /// Leave channels prunable that a norm mixes.
     pub approximate: bool,
+    /// Tie the positions that the groups of a convolution read, so that a unit takes the same from each. Without it only
+    /// the multiples are noted.
+    pub tie_groups: bool,
 }
 
 impl Options {
@@ -24,6 +27,7 @@ impl Options {
             inputs: shapes.into_iter().map(|shape| (shape, DType::F32)).collect(),
             heads: Split::Within,
             approximate: false,
+            tie_groups: true,
         }
     }
 }
@@ -164,6 +168,7 @@ fn step(walked: &mut Walked, id: NodeId, node: &Node, split: Split, options: &Op
         evaluator,
         split,
         options.approximate,
+        options.tie_groups,
     );
     let result = match op {
         Some(op) => (op.rule)(&mut site),

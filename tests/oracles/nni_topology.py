@@ -3,6 +3,7 @@
     python nni_topology.py NNI_FOLDER GOLDEN_FOLDER NAME...      golden networks: NAME/topology.json, NAME/fixed.pth
     python nni_topology.py NNI_FOLDER GOLDEN_FOLDER torchvision  every classification network of torchvision that NNI
                                                                  survives: nni_topology/NETWORK.json
+    python nni_topology.py NNI_FOLDER GOLDEN_FOLDER torchvision:NETWORK...
 
 NNI_FOLDER is NNI 2.10.1 unpacked. `channel` and `input_channel` are all sets, those of one layer too, in NNI's order,
 the members sorted; linear layers are among them as NNI has them. `group` is in NNI's order. `macs` and `layer_params` are
@@ -12,6 +13,7 @@ NNI's of convolutions and linear layers, without bias additions (it counts a str
 import json
 import logging
 import pathlib
+import signal
 import sys
 import types
 import warnings
@@ -35,13 +37,23 @@ from nni.compression.pytorch.utils.shape_dependency import (  # noqa: E402
     InputChannelDependency,
 )
 
+LIMIT = 300  # seconds for one question about one network
+
+
+def late(*_):
+    raise TimeoutError(f"NNI did not finish in {LIMIT} s")
+
 
 def attempt(ask):
     """The answer, or what NNI failed with."""
+    signal.signal(signal.SIGALRM, late)
+    signal.alarm(LIMIT)
     try:
         return ask()
     except Exception as fault:
         return {"nni_failed": f"{type(fault).__name__}: {fault}".splitlines()[0][:200]}
+    finally:
+        signal.alarm(0)
 
 
 def sets(dependency):
@@ -90,23 +102,22 @@ def golden_network(golden, name):
     write(golden / name / "topology.json", answer)
 
 
-def torchvision_networks(golden):
+def torchvision_network(golden, name):
     import torchvision
 
-    for name in torchvision.models.list_models(module=torchvision.models):
-        options = {"weights": None}
-        if name in ("googlenet", "inception_v3"):
-            options.update(init_weights=False, aux_logits=False)
-        size = 299 if name == "inception_v3" else 224
-        network = torchvision.models.get_model(name, **options).eval()
-        if sum(p.numel() for p in network.parameters()) > 150e6:
-            print(f"{name}: left out, over 150 million parameters", flush=True)
-            continue
-        answer, _ = topology(network, (3, size, size))
-        failed = [key for key in ("channel", "group", "input_channel") if isinstance(answer[key], dict)]
-        print(f"{name}: {'NNI fails on ' + ', '.join(failed) if failed else 'ok'}", flush=True)
-        if len(failed) < 3:
-            write(golden / "nni_topology" / f"{name}.json", answer)
+    options = {"weights": None}
+    if name in ("googlenet", "inception_v3"):
+        options.update(init_weights=False, aux_logits=False)
+    size = 299 if name == "inception_v3" else 224
+    network = torchvision.models.get_model(name, **options).eval()
+    if sum(p.numel() for p in network.parameters()) > 150e6:
+        print(f"{name}: left out, over 150 million parameters", flush=True)
+        return
+    answer, _ = topology(network, (3, size, size))
+    failed = {key: answer[key]["nni_failed"] for key in ("channel", "group", "input_channel") if isinstance(answer[key], dict)}
+    print(f"{name}: {failed or 'ok'}", flush=True)
+    if len(failed) < 3:
+        write(golden / "nni_topology" / f"{name}.json", answer)
 
 
 def main():
@@ -115,7 +126,12 @@ def main():
     torch.set_num_threads(1)
     for name in sys.argv[3:]:
         if name == "torchvision":
-            torchvision_networks(golden)
+            import torchvision
+
+            for network in torchvision.models.list_models(module=torchvision.models):
+                torchvision_network(golden, network)
+        elif name.startswith("torchvision:"):
+            torchvision_network(golden, name.removeprefix("torchvision:"))
         else:
             golden_network(golden, name)
 

@@ -1,6 +1,6 @@
-//! The networks of `tests/data/golden`: models, data, and a memory for cells.
+//! The odd networks of `tests/data/golden` and their data, and a memory for cells.
 
-use secateur::dataset::{Config, Dataset, Normalize, SourceConfig};
+use secateur::dataset::{Config, Dataset, SourceConfig};
 use secateur::graph::Graph;
 use secateur::sensitivity::Memory;
 use secateur::tensor::DType;
@@ -33,19 +33,14 @@ impl Memory for Remembered {
     }
 }
 
-fn root() -> &'static Path {
+fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-pub fn folder(name: &str) -> PathBuf {
-    root().join("tests/data/golden").join(name)
+        .join("tests/data/golden")
+        .join(name)
 }
 
 pub fn graph(name: &str) -> Graph {
-    let model = match name {
-        "quickstart" => root().join("pipelines/quickstart/model.pt"),
-        _ => folder(name).join("model.pt"),
-    };
+    let model = folder(name).join("model.pt");
     let graph = secateur::readers::read_model(std::fs::read(model).expect("model.pt").into()).expect("a graph");
     assert_eq!(graph.inputs.len(), 1);
     graph
@@ -53,31 +48,17 @@ pub fn graph(name: &str) -> Graph {
 
 pub fn dataset(name: &str) -> Dataset {
     let folder = folder(name);
-    let quickstart = root().join("pipelines/quickstart");
-    let (source, normalize) = if name == "quickstart" {
-        let idx = SourceConfig::Idx {
-            images: quickstart.join("images.idx.gz"),
-            labels: quickstart.join("labels.idx.gz"),
-        };
-        let normalize = Normalize {
-            mean: vec![0.286],
-            std: vec![0.353],
-        };
-        (idx, Some(normalize))
-    } else {
-        let npz = SourceConfig::Npz {
-            path: folder.join("data.npz"),
-            inputs: "x".into(),
-            targets: Some("y".into()),
-        };
-        (npz, None)
+    let source = SourceConfig::Npz {
+        path: folder.join("data.npz"),
+        inputs: "x".into(),
+        targets: Some("y".into()),
     };
     let text = std::fs::read_to_string(folder.join("topology.json")).expect("topology.json");
     let topology: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     let shape = topology["input"].as_array().expect("one sample's shape");
     let config = Config {
         source,
-        normalize,
+        normalize: None,
         samples: None,
         seed: 0,
         shape: shape
@@ -87,17 +68,4 @@ pub fn dataset(name: &str) -> Dataset {
         dtype: DType::F32,
     };
     Dataset::open(&config).expect("a dataset")
-}
-
-/// Those with sensitivity tables, sorted.
-pub fn names() -> Vec<String> {
-    let entries = std::fs::read_dir(root().join("tests/data/golden")).expect("golden files");
-    let folders: Vec<PathBuf> = entries.map(|entry| entry.expect("entry").path()).collect();
-    let mut names: Vec<String> = folders
-        .iter()
-        .filter(|path| path.join("sensitivity/index.json").exists())
-        .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
-        .collect();
-    names.sort();
-    names
 }

@@ -22,6 +22,57 @@ fn networks() -> Vec<PathBuf> {
     found
 }
 
+/// Every torchvision network that NNI survives: `SECATEUR_ZOO=DIR cargo test … zoo -- --ignored`, where DIR holds the
+/// traced archives as `torchvision-NAME.pt`.
+#[test]
+#[ignore = "needs a folder of traced torchvision models"]
+fn sets_of_the_zoo_are_those_of_nni() {
+    let zoo = PathBuf::from(std::env::var_os("SECATEUR_ZOO").expect("SECATEUR_ZOO names a folder"));
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden/nni_topology");
+    let mut compared = 0;
+    let mut faults = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("golden files") {
+        let path = entry.expect("entry").path();
+        let name = path
+            .file_stem()
+            .and_then(|stem| stem.to_str())
+            .unwrap_or_default()
+            .to_owned();
+        let Ok(bytes) = std::fs::read(zoo.join(format!("torchvision-{name}.pt"))) else {
+            continue;
+        };
+        let Ok(golden) = serde_json::from_str::<Golden>(&std::fs::read_to_string(&path).expect("a golden file")) else {
+            continue;
+        };
+        let graph = secateur::readers::read_model(bytes.into()).expect("a readable model");
+        compared += 1;
+        faults.extend(compare(&name, &graph, golden));
+    }
+    println!("{compared} networks compared");
+    assert!(compared > 0 && faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// How a network's sets differ from NNI's.
+fn compare(name: &str, graph: &secateur::graph::Graph, golden: Golden) -> Vec<String> {
+    let mut shape = vec![2];
+    shape.extend(golden.input);
+    let walked = walk(graph, &Options::of_shapes([shape]), &NoEvaluator);
+    let found = nni_sets(&walked);
+    let mut faults = Vec::new();
+    let mut hold = |what: &str, same: bool| {
+        if !same {
+            faults.push(format!("{name}: {what} sets differ"));
+        }
+    };
+    hold("channel", sets(found.channel) == sets(golden.channel));
+    if let Ok(expected) = serde_json::from_value::<Vec<Vec<String>>>(golden.input_channel) {
+        hold("input-channel", sets(found.input_channel) == sets(expected));
+    }
+    let group: BTreeMap<String, usize> = found.group.into_iter().map(|(name, of, _)| (name, of)).collect();
+    hold("group", group == golden.group.into_iter().collect());
+    faults
+}
+
 fn sets(sets: impl IntoIterator<Item = Vec<String>>) -> BTreeSet<BTreeSet<String>> {
     sets.into_iter().map(|set| set.into_iter().collect()).collect()
 }
@@ -35,30 +86,7 @@ fn sets_are_those_of_nni() {
         let golden: Golden = serde_json::from_str(&text).expect("topology.json as NNI's script writes it");
         let bytes = std::fs::read(folder.join("model.pt")).expect("model.pt");
         let graph = secateur::readers::read_model(bytes.into()).expect("a readable model");
-        let mut shape = vec![2];
-        shape.extend(golden.input);
-        let walked = walk(&graph, &Options::of_shapes([shape]), &NoEvaluator);
-        let found = nni_sets(&walked);
-        assert_eq!(
-            sets(found.channel),
-            sets(golden.channel),
-            "channel sets of {}",
-            folder.display()
-        );
-        if let Ok(expected) = serde_json::from_value::<Vec<Vec<String>>>(golden.input_channel) {
-            assert_eq!(
-                sets(found.input_channel),
-                sets(expected),
-                "input-channel sets of {}",
-                folder.display()
-            );
-        }
-        let group: BTreeMap<String, usize> = found.group.into_iter().map(|(name, of, _)| (name, of)).collect();
-        assert_eq!(
-            group,
-            golden.group.into_iter().collect(),
-            "groups of {}",
-            folder.display()
-        );
+        let faults = compare(&folder.display().to_string(), &graph, golden);
+        assert!(faults.is_empty(), "{}", faults.join("\n"));
     }
 }

@@ -48,12 +48,15 @@ pub fn decode(bytes: &[u8]) -> Result<Rgb, ImageError> {
     if width.saturating_mul(height) > PIXEL_LIMIT {
         return Err(ImageError::TooLarge { width, height });
     }
-    let pixels = rgb(DynamicImage::from_decoder(decoder).map_err(broken)?);
+    // Depth and colour type of a PNG's header, which the decoder does not tell once a transparent colour is expanded.
+    let grey16 = format == ImageFormat::Png && bytes.get(24..26) == Some(&[16, 0]);
+    let pixels = rgb(DynamicImage::from_decoder(decoder).map_err(broken)?, grey16);
     Ok(Rgb { width, height, pixels })
 }
 
-/// Drops alpha, repeats grey, and brings 16 bits to 8 by Pillow's rules.
-fn rgb(image: DynamicImage) -> Vec<u8> {
+/// Drops alpha, repeats grey, and brings 16 bits to 8 by Pillow's rules. `grey16`: the file holds 16-bit grey without an
+/// alpha channel (though one colour may be transparent).
+fn rgb(image: DynamicImage, grey16: bool) -> Vec<u8> {
     let high = |value: u16| (value >> 8) as u8;
     // Pillow reads 16-bit grey as integers and cuts them off at 255 instead of scaling.
     let cut = |value: u16| value.min(255) as u8;
@@ -66,6 +69,7 @@ fn rgb(image: DynamicImage) -> Vec<u8> {
         DynamicImage::ImageLuma8(image) => image.into_raw().into_iter().flat_map(|grey| [grey; 3]).collect(),
         DynamicImage::ImageLumaA8(image) => image.pixels().flat_map(|pixel| [pixel[0]; 3]).collect(),
         DynamicImage::ImageLuma16(image) => image.into_raw().into_iter().flat_map(|grey| [cut(grey); 3]).collect(),
+        DynamicImage::ImageLumaA16(image) if grey16 => image.pixels().flat_map(|pixel| [cut(pixel[0]); 3]).collect(),
         DynamicImage::ImageLumaA16(image) => image.pixels().flat_map(|pixel| [high(pixel[0]); 3]).collect(),
         DynamicImage::ImageRgb16(image) => image.into_raw().into_iter().map(high).collect(),
         DynamicImage::ImageRgba16(image) => image

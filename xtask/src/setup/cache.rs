@@ -13,6 +13,7 @@ use super::{LIBTORCH_VERSION, fetch, python_constant, version_of};
 use crate::say;
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File, TryLockError};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -27,7 +28,9 @@ pub fn complete(folder: &Path, platform: &Platform) -> bool {
 
 /// Makes the copy, or waits for who is making it.
 pub fn make(folder: &Path, platform: &Platform) -> Result<()> {
-    let fetch_wheel = |room: &Path, requirement: &str, about_mb| fetch::wheel(room, platform, requirement, about_mb);
+    let fetch_wheel = |room: &Path, lock: &File, requirement: &str, about_mb| {
+        fetch::wheel(room, lock, platform, requirement, about_mb)
+    };
     make_with(
         folder,
         platform,
@@ -40,7 +43,7 @@ pub fn make(folder: &Path, platform: &Platform) -> Result<()> {
 
 /// What comes from outside, so that tests can do without a network.
 struct Supplies<'a> {
-    fetch_wheel: &'a dyn Fn(&Path, &str, u64) -> Result<PathBuf>,
+    fetch_wheel: &'a dyn Fn(&Path, &File, &str, u64) -> Result<PathBuf>,
     loads: &'a dyn Fn(&Path) -> Result<()>,
 }
 
@@ -52,7 +55,7 @@ fn make_with(folder: &Path, platform: &Platform, supplies: &Supplies) -> Result<
             parent.display()
         )
     })?;
-    let _lock = lock(&beside(folder, "lock"))?;
+    let lock = lock(&beside(folder, "lock"))?;
     if complete(folder, platform) {
         return Ok(());
     }
@@ -65,11 +68,11 @@ fn make_with(folder: &Path, platform: &Platform, supplies: &Supplies) -> Result<
         folder.display()
     ));
 
-    let wheel = (supplies.fetch_wheel)(&room, &torch, platform.download_mb)?;
+    let wheel = (supplies.fetch_wheel)(&room, &lock, &torch, platform.download_mb)?;
     let source = unpack(&wheel, &unpacked, |name| torch_place(platform, name))?;
     if let Some(cuda) = python_constant(&source, "cuda") {
         for (package, about_mb, library) in CUDA_HELPERS {
-            let wheel = (supplies.fetch_wheel)(&room, &format!("{package}=={cuda}.*"), *about_mb)?;
+            let wheel = (supplies.fetch_wheel)(&room, &lock, &format!("{package}=={cuda}.*"), *about_mb)?;
             unpack(&wheel, &unpacked, |name| {
                 let file = name.rsplit('/').next()?;
                 (name.contains("/lib/") && file.starts_with(library)).then(|| Path::new("lib").join(file))
@@ -92,7 +95,8 @@ fn publish(unpacked: &Path, folder: &Path, room: &Path) -> Result<()> {
     // Were the names on disk before the bytes, a power cut would leave a copy that only looks whole.
     rustix::fs::sync();
     if folder.exists() {
-        fs::rename(folder, room.join("damaged")).with_context(|| format!("cannot move {} away", folder.display()))?;
+        let damaged = emptied(&room.join("damaged"))?;
+        fs::rename(folder, damaged).with_context(|| format!("cannot move {} away", folder.display()))?;
     }
     fs::rename(unpacked, folder).with_context(|| format!("cannot make {}", folder.display()))?;
     fs::remove_dir_all(room).with_context(|| format!("cannot remove {}", room.display()))
@@ -108,12 +112,20 @@ fn unpack(wheel: &Path, into: &Path, place: impl Fn(&str) -> Option<PathBuf>) ->
     match result {
         Ok(places) if places.is_empty() => bail!("{} has none of the files it is fetched for", wheel.display()),
         Ok(_) => Ok(fs::read_to_string(into.join("version.py")).unwrap_or_default()),
+        Err(error) if is_disk_full(&error) => {
+            Err(error.context("the disk became full: make room, then run this again"))
+        }
         Err(error) => {
             // A wheel that is not what it says would fail again and again.
             fs::remove_file(wheel).with_context(|| format!("cannot remove {}", wheel.display()))?;
             Err(error.context("libtorch could not be unpacked; the wheel was removed, run this again to fetch it anew"))
         }
     }
+}
+
+fn is_disk_full(error: &anyhow::Error) -> bool {
+    let full = |cause: &io::Error| matches!(cause.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+    error.chain().any(|cause| cause.downcast_ref().is_some_and(full))
 }
 
 /// Where a file of torch's wheel goes, if it is kept.
@@ -180,7 +192,7 @@ mod tests {
     use crate::setup::wheel::tests::write_wheel;
     use anyhow::{Result, bail};
     use std::cell::RefCell;
-    use std::fs;
+    use std::fs::{self, File};
     use std::path::{Path, PathBuf};
 
     /// Writes tiny wheels as pip would leave them, and fails for the one that `broken` begins with.
@@ -226,7 +238,7 @@ mod tests {
 
     fn attempt(folder: &Path, platform: &Platform, broken: &str, loads: bool) -> (Result<()>, Vec<String>) {
         let asked = RefCell::new(Vec::new());
-        let fetch_wheel = |room: &Path, requirement: &str, _| {
+        let fetch_wheel = |room: &Path, _: &File, requirement: &str, _| {
             asked.borrow_mut().push(requirement.to_string());
             deliver(room, requirement, broken)
         };
@@ -288,7 +300,7 @@ mod tests {
         let room = tempfile::tempdir().expect("a folder");
         let path = room.path().join("lock");
         let held = lock(&path).expect("first");
-        let second = fs::File::open(&path).expect("a handle");
+        let second = File::open(&path).expect("a handle");
         assert!(second.try_lock().is_err());
         drop(held);
         assert!(second.try_lock().is_ok());

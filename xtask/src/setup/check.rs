@@ -15,6 +15,7 @@ pub const HEADER: &str = "include/torch/csrc/api/include/torch/torch.h";
 pub fn given(folder: &Path, platform: &Platform) -> Result<PathBuf> {
     let absolute = folder
         .canonicalize()
+        .ok()
         .with_context(|| format!("LIBTORCH={} names no folder: correct it, or unset it", folder.display()))?;
     // LIBTORCH_LIB and LIBTORCH_INCLUDE may put the two halves elsewhere; then torch-sys must judge.
     let halved = ["LIBTORCH_LIB", "LIBTORCH_INCLUDE"]

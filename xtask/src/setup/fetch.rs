@@ -8,14 +8,17 @@ use crate::say::Progress;
 use anyhow::{Context, Result, anyhow, bail};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 /// Any CPython's wheel will do, whatever Python is here: only the libraries in it are used.
 const WHEEL_PYTHON: &[&str] = &["--python-version", "3.11", "--implementation", "cp", "--abi", "cp311"];
 
 /// The wheel of `requirement` (`name==version`) in `room/wheels`, downloaded unless it is there.
-pub fn wheel(room: &Path, platform: &Platform, requirement: &str, about_mb: u64) -> Result<PathBuf> {
+///
+/// pip gets the set-up's lock as its standard input, which it never reads: should xtask be killed and pip live on, the
+/// next set-up waits for it.
+pub fn wheel(room: &Path, lock: &File, platform: &Platform, requirement: &str, about_mb: u64) -> Result<PathBuf> {
     let wheels = room.join("wheels");
     if let Some(kept) = kept(&wheels, requirement)? {
         return Ok(kept);
@@ -46,7 +49,8 @@ pub fn wheel(room: &Path, platform: &Platform, requirement: &str, about_mb: u64)
         .env("PIP_DISABLE_PIP_VERSION_CHECK", "1")
         .env("PIP_REQUIRE_VIRTUALENV", "0")
         // Newer pips go on where a connection broke; older ones do not know the variable and ignore it.
-        .env("PIP_RESUME_RETRIES", "10");
+        .env("PIP_RESUME_RETRIES", "10")
+        .stdin(lock.try_clone().context("cannot hand the lock on")?);
     let succeeded = watch(&mut command, &log, || {
         let megabytes = size_below(&incoming).max(size_below(&tmp)) / 1_000_000;
         format!("{requirement}: {megabytes} of about {about_mb} MB")
@@ -93,7 +97,6 @@ fn kept(wheels: &Path, requirement: &str) -> Result<Option<PathBuf>> {
 fn watch(command: &mut Command, log: &Path, state: impl Fn() -> String) -> Result<bool> {
     let out = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
     let mut child = command
-        .stdin(Stdio::null())
         .stderr(out.try_clone()?)
         .stdout(out)
         .spawn()
@@ -147,12 +150,12 @@ fn explain(log: &str, requirement: &str) -> anyhow::Error {
         "timed out",
         "Temporary failure in name resolution",
     ];
-    let has = |word: &&str| log.contains(*word);
-    let sentence = if has(&"No space left on device") {
+    let has = |word: &str| log.contains(word);
+    let sentence = if has("No space left on device") {
         format!("the disk became full while pip fetched {requirement}: make room, then run this again")
     } else if NETWORK.iter().any(|word| has(word)) {
         format!("pip cannot reach the package index to fetch {requirement}: check the network, then run this again")
-    } else if has(&"No matching distribution found") {
+    } else if has("No matching distribution found") {
         format!("pip's package index has no wheel of {requirement} for this platform: check pip's index settings")
     } else {
         format!("pip could not fetch {requirement}")

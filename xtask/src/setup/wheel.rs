@@ -239,7 +239,8 @@ pub mod tests {
 
     #[test]
     fn refuses_what_is_not_true() {
-        let rows: &[(&[(&str, &[u8])], &[(&str, &[u8])], &str)] = &[
+        type Files<'a> = &'a [(&'a str, &'a [u8])];
+        let rows: &[(Files, Files, &str)] = &[
             (&[("tiny/a", b"one")], &[("tiny/a", b"two")], "damaged"),
             (&[("tiny/a", b"one")], &[("tiny/a", b"ones")], "damaged"),
             (&[("tiny/a", b"one")], &[], "missing"),

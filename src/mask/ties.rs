@@ -1,0 +1,118 @@
+//! Which filters a model ties together, as mask conflicts need it.
+
+use super::Layout;
+use super::conflict::{Axis, TiedLayer};
+use crate::labels::{FROZEN, Label};
+use crate::topology::{Layer, LayerKind, NniSets, Walked, conv_group_multiples, layers};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The layout of a layer's filters; an embedding's channels are the columns of its table.
+pub fn layout(layer: &Layer) -> Layout {
+    match layer.kind {
+        LayerKind::TransposedConvolution => Layout {
+            transposed: true,
+            conv_groups: layer.conv_groups,
+        },
+        LayerKind::Embedding => Layout {
+            transposed: true,
+            conv_groups: 1,
+        },
+        LayerKind::Convolution | LayerKind::Linear => Layout {
+            transposed: false,
+            conv_groups: layer.conv_groups,
+        },
+    }
+}
+
+fn tied(walked: &Walked, layer: &Layer, classes: Vec<Option<u32>>, multiple: (usize, usize)) -> TiedLayer {
+    TiedLayer {
+        name: layer.name.clone(),
+        shape: walked.graph.param(layer.weight).tensor.shape().to_vec(),
+        layout: layout(layer),
+        classes,
+        follows: false,
+        multiple: multiple.0,
+        least: multiple.1,
+    }
+}
+
+/// The exact ties, read off the labels. For filters the walk should not tie the groups of convolutions
+/// ([`crate::topology::Options::tie_groups`]): that their filters go equally often is asked by the multiples.
+pub fn exact(walked: &Walked, axis: Axis) -> Vec<TiedLayer> {
+    let multiples: BTreeMap<String, usize> = conv_group_multiples(walked).into_iter().collect();
+    let class = |label: &Label| {
+        let root = walked.labels.find(*label);
+        (root != FROZEN).then_some(root)
+    };
+    let of_layer = |layer: &Layer| {
+        let at = match axis {
+            Axis::Filters => Some(layer.output_axis()),
+            Axis::Inputs => layer.input_axis(),
+        };
+        let row = at
+            .and_then(|at| walked.labels.row(layer.weight, at))
+            .unwrap_or_default();
+        let mut classes: Vec<Option<u32>> = row.iter().map(class).collect();
+        if axis == Axis::Filters && layer.kind == LayerKind::TransposedConvolution {
+            // The axis counts the filters of one group; each group makes the same ones.
+            classes = classes.repeat(layer.conv_groups);
+        }
+        let multiple = multiples.get(&layer.name).copied().unwrap_or(1);
+        TiedLayer {
+            follows: layer.depthwise(walked.graph),
+            ..tied(walked, layer, classes, (multiple, multiple))
+        }
+    };
+    layers(walked.graph).iter().map(of_layer).collect()
+}
+
+/// NNI's ties: position i of every layer of a set goes with position i of the others.
+pub fn nni(walked: &Walked, sets: &NniSets, axis: Axis) -> Vec<TiedLayer> {
+    let found = match axis {
+        Axis::Filters => &sets.channel,
+        Axis::Inputs => &sets.input_channel,
+    };
+    let mut first: BTreeMap<&str, u32> = BTreeMap::new();
+    let all = layers(walked.graph);
+    let width = all
+        .iter()
+        .flat_map(|layer| walked.graph.param(layer.weight).tensor.shape())
+        .max()
+        .copied()
+        .unwrap_or(1);
+    for (at, set) in found.iter().enumerate().filter(|(_, set)| set.len() > 1) {
+        let start = u32::try_from(at * width).unwrap_or(u32::MAX - width as u32);
+        first.extend(set.iter().map(|name| (name.as_str(), start)));
+    }
+    let multiples: BTreeMap<&str, (usize, usize)> = sets
+        .group
+        .iter()
+        .map(|(name, multiple, least)| (name.as_str(), (*multiple, *least)))
+        .collect();
+    let of_layer = |layer: &Layer| {
+        let shape = walked.graph.param(layer.weight).tensor.shape();
+        let slices = match axis {
+            Axis::Filters => super::Slices::filters(shape, layout(layer)),
+            Axis::Inputs => super::Slices::inputs(shape, layout(layer)),
+        };
+        let count = slices.map_or(0, |slices| slices.count()) as u32;
+        let classes = (0..count)
+            .map(|at| first.get(layer.name.as_str()).map(|start| start + at))
+            .collect();
+        tied(
+            walked,
+            layer,
+            classes,
+            multiples.get(layer.name.as_str()).copied().unwrap_or((1, 1)),
+        )
+    };
+    all.iter().map(of_layer).collect()
+}
+
+/// The convolutions whose masks tell which axis is masked.
+pub fn convolutions(walked: &Walked) -> BTreeSet<String> {
+    let convolutions = layers(walked.graph)
+        .into_iter()
+        .filter(|layer| layer.kind == LayerKind::Convolution);
+    convolutions.map(|layer| layer.name).collect()
+}

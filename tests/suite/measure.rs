@@ -1,0 +1,143 @@
+//! Measuring on the real binary: cells are shared and kept, and neither threads nor deaths change a byte.
+
+use super::run::{Checked, Place, stderr};
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A pipeline that measures `samples` images at the given sparsities.
+fn pipeline(samples: u32, sparsities: &str, more: &str) -> String {
+    format!(
+        "version: 1
+name: s
+model: {{path: quickstart/model.pt, input: [1, 28, 28]}}
+dataset:
+  source: {{idx: {{images: quickstart/images.idx.gz, labels: quickstart/labels.idx.gz}}}}
+  normalize: {{mean: [0.286], std: [0.353]}}
+  samples: {samples}
+  batch_size: 48
+metric: cross_entropy
+steps:
+  - sensitivity: {{id: sens, sparsities: {sparsities}, layers: [conv1, \"layer1.*\"]{more}}}
+"
+    )
+}
+
+/// Cells that the last run computed and reused.
+fn cells(place: &Place, folder: &str) -> Result<(u64, u64), Box<dyn std::error::Error>> {
+    let record = place.record(folder)?;
+    let cells = &record["stages"][0]["cells"];
+    Ok((
+        cells["computed"].as_u64().unwrap_or_default(),
+        cells["reused"].as_u64().unwrap_or_default(),
+    ))
+}
+
+fn count_files(folder: &Path) -> usize {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.path() {
+            path if path.is_dir() => count_files(&path),
+            _ => 1,
+        })
+        .sum()
+}
+
+#[test]
+fn threads_change_no_byte() -> Checked {
+    let place = Place::new()?;
+    place.write("s.yaml", &pipeline(130, "[0.25, 0.5]", ""))?;
+    for jobs in ["1", "2", "4"] {
+        let (output, store) = (format!("out{jobs}"), format!("store{jobs}"));
+        let words = ["run", "s.yaml", "--jobs", jobs, "--output", &output, "--store", &store];
+        place.expect(0, &words)?;
+    }
+    let one = place.results("out1/s")?;
+    assert_eq!(one.len(), 2);
+    assert_eq!(place.results("out2/s")?, one);
+    assert_eq!(place.results("out4/s")?, one);
+    Ok(())
+}
+
+#[test]
+fn one_more_sparsity_computes_one_column() -> Checked {
+    let place = Place::new()?;
+    place.write("s.yaml", &pipeline(100, "[0.25, 0.5]", ""))?;
+    place.expect(0, &["run", "s.yaml"])?;
+    let (computed, reused) = cells(&place, "out/s")?;
+    assert_eq!(reused, 0);
+    place.expect(0, &["run", "s.yaml"])?;
+    assert_eq!(place.statuses("out/s")?, [("sens".to_owned(), "cached".to_owned())]);
+    place.write("s.yaml", &pipeline(100, "[0.25, 0.5, 0.75]", ""))?;
+    place.expect(0, &["run", "s.yaml"])?;
+    let (more, again) = cells(&place, "out/s")?;
+    assert_eq!((more, again), (5, computed), "five layers, one column");
+    let table = fs::read_to_string(place.path("out/s/sens/sensitivity.csv"))?;
+    assert!(table.starts_with("layername,0.25,0.5,0.75\nconv1,"), "{table}");
+    assert!(table.lines().count() == 6 && table.lines().all(|line| line.split(',').count() == 4));
+    // The same from scratch, to the byte.
+    let incremental = place.results("out/s")?;
+    place.expect(0, &["run", "s.yaml", "--store", "fresh"])?;
+    assert_eq!(place.results("out/s")?, incremental);
+    // A damaged cell is measured again.
+    let cells_folder = place.path("fresh/cells");
+    for shard in fs::read_dir(&cells_folder)?.flatten() {
+        for cell in fs::read_dir(shard.path())?.flatten() {
+            let bytes = fs::read(cell.path())?;
+            fs::write(cell.path(), &bytes[..bytes.len() / 2])?;
+        }
+    }
+    fs::remove_dir_all(place.path("fresh/artifacts"))?;
+    let repaired = place.expect(0, &["run", "s.yaml", "--store", "fresh"])?;
+    assert!(stderr(&repaired).contains("damaged"));
+    assert_eq!(place.results("out/s")?, incremental);
+    Ok(())
+}
+
+/// Runs until there are cells in the store, then sends a signal; gives the exit code, none for a death by the signal.
+fn interrupt(place: &Place, signal: &str) -> Result<Option<i32>, Box<dyn std::error::Error>> {
+    let words = ["run", "s.yaml", "--jobs", "1"];
+    let mut child = place
+        .command(&words)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let start = Instant::now();
+    while count_files(&place.path(".secateur/cells")) < 3 {
+        assert!(start.elapsed() < Duration::from_secs(120), "no cell was stored");
+        assert!(child.try_wait()?.is_none(), "it ended before it could be stopped");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let killed = Command::new("kill").args([signal, &child.id().to_string()]).status()?;
+    assert!(killed.success());
+    Ok(child.wait()?.code())
+}
+
+#[test]
+fn stopped_and_killed_runs_keep_what_they_finished() -> Checked {
+    // With an early stop that never comes, each sparsity is a wave of its own.
+    let text = pipeline(
+        960,
+        "[0.2, 0.4, 0.6, 0.8]",
+        ", early_stop: {mode: maximize, value: 1000}",
+    );
+    let whole = Place::new()?;
+    whole.write("s.yaml", &text)?;
+    whole.expect(0, &["run", "s.yaml"])?;
+    let expected = whole.results("out/s")?;
+    for (signal, code) in [("-INT", Some(4)), ("-TERM", Some(4)), ("-KILL", None)] {
+        let place = Place::new()?;
+        place.write("s.yaml", &text)?;
+        assert_eq!(interrupt(&place, signal)?, code, "{signal}");
+        assert!(!place.path("out/s/sens/sensitivity.csv").exists());
+        if code.is_some() {
+            assert_eq!(place.statuses("out/s")?, [("sens".to_owned(), "skipped".to_owned())]);
+        }
+        place.expect(0, &["run", "s.yaml", "--no-wait"])?;
+        let (_, reused) = cells(&place, "out/s")?;
+        assert!(reused > 0, "{signal}: nothing was kept");
+        assert_eq!(place.results("out/s")?, expected, "{signal}");
+    }
+    Ok(())
+}
