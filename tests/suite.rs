@@ -3,6 +3,10 @@
 mod suite {
     mod architecture;
     #[cfg(feature = "torch")]
+    mod cells;
+    #[cfg(feature = "torch")]
+    mod golden;
+    #[cfg(feature = "torch")]
     mod mask_fix;
     #[cfg(feature = "torch")]
     mod measure;

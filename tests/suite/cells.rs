@@ -1,0 +1,206 @@
+//! The engine against the plain way, and what must never change a result: threads, memory, an early stop, an interruption.
+
+use super::golden::{self, Remembered};
+use secateur::dataset::Dataset;
+use secateur::graph::Graph;
+use secateur::mask::saliency::{Method, Ties};
+use secateur::metric::{Kind, Partial};
+use secateur::runtime::{Runtime, device};
+use secateur::sensitivity::{
+    EarlyStop, Plan, SensitivityError, Settings, Table, Target, group_targets, layer_targets, measure,
+};
+use secateur::topology::{Layer, LayerKind, Options, coupling, layers, walk};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const NAMES: [&str; 4] = ["grouped", "hourglass", "shared", "uneven"];
+const BATCH: usize = 64;
+const METRIC: Kind = Kind::CrossEntropy;
+
+fn settings(sparsities: &[f64]) -> Settings<'_> {
+    Settings {
+        plan: Plan {
+            method: Method::L1,
+            ties: Ties::Exact,
+        },
+        sparsities,
+        early_stop: None,
+        micro_batch: BATCH,
+        pad: false,
+        device: device("cpu").expect("a CPU"),
+        stop: &|| false,
+        progress: &|_, _| {},
+    }
+}
+
+/// Everything with filters, linear and transposed layers included.
+fn with_filters(graph: &Graph) -> Vec<Layer> {
+    let mut found = layers(graph);
+    found.retain(|layer| layer.kind != LayerKind::Embedding);
+    found
+}
+
+fn groups(graph: &Graph, dataset: &Dataset) -> Vec<Target> {
+    let mut shape = vec![2];
+    shape.extend(dataset.sample_shape());
+    let runtime = Runtime::new();
+    let mut walked = walk(graph, &Options::of_shapes([shape]), &runtime);
+    let found = coupling(&mut walked);
+    group_targets(&found, &layers(graph), &with_filters(graph))
+}
+
+/// The metric of a graph, run whole.
+fn plain(graph: &Graph, dataset: &Dataset) -> f64 {
+    let runtime = Runtime::new();
+    let metric = METRIC.build();
+    let mut sum = Partial::default();
+    for batch in dataset.batches(BATCH) {
+        let batch = batch.expect("a batch");
+        let given = [(graph.inputs[0], batch.inputs[0].clone())];
+        let outputs = runtime
+            .run(graph, &given, &graph.output_values()[..1])
+            .expect("outputs");
+        let values = metric.per_sample(&outputs[0], &batch, None).expect("values");
+        sum.merge(Partial::new(batch.first, values)).expect("every sample once");
+    }
+    sum.finish().expect("a number")
+}
+
+fn table(
+    graph: &Graph,
+    targets: &[Target],
+    dataset: &Dataset,
+    memory: &Remembered,
+    settings: &Settings,
+) -> Result<Table, SensitivityError> {
+    measure(graph, targets, dataset, METRIC.build().as_ref(), memory, settings)
+}
+
+/// Each cell is, to the bit, the metric of the whole model with the masked weights in it.
+#[test]
+fn cells_are_what_a_masked_model_gives() {
+    for name in NAMES {
+        let (graph, dataset) = (golden::graph(name), golden::dataset(name));
+        let mut all = layer_targets(&with_filters(&graph));
+        all.extend(groups(&graph, &dataset));
+        assert!(all.len() > with_filters(&graph).len(), "{name} has coupled groups");
+        for method in [Method::L1, Method::Level] {
+            let mut settings = settings(&[0.5]);
+            settings.plan.method = method;
+            let found = table(&graph, &all, &dataset, &Remembered::default(), &settings).expect(name);
+            assert_eq!(found.baseline.to_bits(), plain(&graph, &dataset).to_bits(), "{name}");
+            for cell in &found.cells {
+                let target = &all[cell.target];
+                let perturbation = target.perturbation(&graph, settings.plan, 0.5).expect("a mask");
+                let mut masked = graph.clone();
+                for change in &perturbation.changes {
+                    let tensor = &mut masked.params[change.param.0 as usize].tensor;
+                    *tensor = change.apply(tensor);
+                }
+                let expected = plain(&masked, &dataset);
+                assert_eq!(
+                    cell.value.to_bits(),
+                    expected.to_bits(),
+                    "{name}: {} by {method:?} gives {} instead of {expected}",
+                    target.name,
+                    cell.value
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn threads_change_nothing() {
+    let (graph, dataset) = (golden::graph("uneven"), golden::dataset("uneven"));
+    let targets = layer_targets(&with_filters(&graph));
+    let tables = [1, 2, 4].map(|threads| {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .expect("a pool");
+        pool.install(|| {
+            table(
+                &graph,
+                &targets,
+                &dataset,
+                &Remembered::default(),
+                &settings(&[0.25, 0.5]),
+            )
+            .expect("a table")
+        })
+    });
+    assert_eq!(tables[0], tables[1]);
+    assert_eq!(tables[0], tables[2]);
+}
+
+#[test]
+fn only_what_is_new_is_computed() {
+    let (graph, dataset) = (golden::graph("shared"), golden::dataset("shared"));
+    let targets = layer_targets(&with_filters(&graph));
+    let memory = Remembered::default();
+    let first = table(&graph, &targets, &dataset, &memory, &settings(&[0.25, 0.75])).expect("a table");
+    assert!(first.computed > 0 && first.reused == 0);
+    let second = table(&graph, &targets, &dataset, &memory, &settings(&[0.25, 0.75])).expect("a table");
+    assert_eq!((second.computed, second.reused), (0, first.computed));
+    assert_eq!((second.baseline, &second.cells), (first.baseline, &first.cells));
+    let third = table(&graph, &targets, &dataset, &memory, &settings(&[0.25, 0.5, 0.75])).expect("a table");
+    assert!(third.computed > 0 && third.computed <= targets.len() as u64);
+    assert_eq!(third.reused, first.computed);
+    let shared: Vec<_> = third.cells.into_iter().filter(|cell| cell.sparsity != 0.5).collect();
+    assert_eq!(shared, first.cells);
+}
+
+/// Rows with an early stop are the beginnings of the rows without, to the value that triggers.
+#[test]
+fn rows_stop_at_the_value_that_triggers() {
+    let (graph, dataset) = (golden::graph("uneven"), golden::dataset("uneven"));
+    let targets = layer_targets(&with_filters(&graph));
+    let sparsities = [0.25, 0.5, 0.75];
+    let memory = Remembered::default();
+    let whole = table(&graph, &targets, &dataset, &memory, &settings(&sparsities)).expect("a table");
+    let mut stopping = settings(&sparsities);
+    stopping.early_stop = Some(EarlyStop::Raised(0.05));
+    let stopped = table(&graph, &targets, &dataset, &memory, &stopping).expect("a table");
+    let mut expected = Vec::new();
+    for target in 0..targets.len() {
+        for cell in whole.cells.iter().filter(|cell| cell.target == target) {
+            let mut cell = cell.clone();
+            cell.stop = cell.value > whole.baseline + 0.05;
+            let stop = cell.stop;
+            expected.push(cell);
+            if stop {
+                break;
+            }
+        }
+    }
+    assert!(expected.len() < whole.cells.len() && expected.iter().any(|cell| !cell.stop));
+    assert_eq!(stopped.cells, expected);
+}
+
+/// An interrupted run keeps its finished waves, and the next one goes on from there.
+#[test]
+fn an_interruption_loses_no_finished_cell() {
+    let (graph, dataset) = (golden::graph("uneven"), golden::dataset("uneven"));
+    let targets = layer_targets(&with_filters(&graph));
+    let sparsities = [0.25, 0.5, 0.75];
+    let memory = Remembered::default();
+    let asked = AtomicU64::new(0);
+    // Early stop makes a wave of each sparsity; this ends within the second.
+    let (each, batches) = (targets.len() as u64, dataset.len().div_ceil(BATCH) as u64);
+    let limit = batches * (each + 1) + each;
+    let stop = || asked.fetch_add(1, Ordering::Relaxed) > limit;
+    let mut interrupted = settings(&sparsities);
+    interrupted.early_stop = Some(EarlyStop::Raised(1e9));
+    interrupted.stop = &stop;
+    match table(&graph, &targets, &dataset, &memory, &interrupted) {
+        Err(SensitivityError::Interrupted { computed, reused: 0 }) => assert!(computed > 0, "the first wave is kept"),
+        other => panic!("not interrupted: {other:?}"),
+    }
+    let kept = memory.len() as u64;
+    let mut going_on = settings(&sparsities);
+    going_on.early_stop = Some(EarlyStop::Raised(1e9));
+    let resumed = table(&graph, &targets, &dataset, &memory, &going_on).expect("a table");
+    assert_eq!(resumed.reused, kept);
+    let fresh = table(&graph, &targets, &dataset, &Remembered::default(), &going_on).expect("a table");
+    assert_eq!(resumed.cells, fresh.cells);
+}

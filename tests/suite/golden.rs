@@ -1,0 +1,71 @@
+//! The odd networks of `tests/data/golden` and their data, and a memory for cells.
+
+use secateur::dataset::{Config, Dataset, SourceConfig};
+use secateur::graph::Graph;
+use secateur::sensitivity::Memory;
+use secateur::tensor::DType;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+/// Values of one metric by what is masked: tables share cells, as they do in a store.
+#[derive(Default)]
+pub struct Remembered(Mutex<BTreeMap<Option<String>, f64>>);
+
+impl Remembered {
+    pub fn len(&self) -> usize {
+        self.0.lock().expect("no worker panicked").len()
+    }
+}
+
+impl Memory for Remembered {
+    fn known(&self, digest: Option<&str>) -> Option<f64> {
+        let values = self.0.lock().expect("no worker panicked");
+        values.get(&digest.map(str::to_owned)).copied()
+    }
+
+    fn keep(&self, values: &[(Option<String>, f64)]) -> Result<(), String> {
+        self.0
+            .lock()
+            .expect("no worker panicked")
+            .extend(values.iter().cloned());
+        Ok(())
+    }
+}
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data/golden")
+        .join(name)
+}
+
+pub fn graph(name: &str) -> Graph {
+    let model = folder(name).join("model.pt");
+    let graph = secateur::readers::read_model(std::fs::read(model).expect("model.pt").into()).expect("a graph");
+    assert_eq!(graph.inputs.len(), 1);
+    graph
+}
+
+pub fn dataset(name: &str) -> Dataset {
+    let folder = folder(name);
+    let source = SourceConfig::Npz {
+        path: folder.join("data.npz"),
+        inputs: "x".into(),
+        targets: Some("y".into()),
+    };
+    let text = std::fs::read_to_string(folder.join("topology.json")).expect("topology.json");
+    let topology: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let shape = topology["input"].as_array().expect("one sample's shape");
+    let config = Config {
+        source,
+        normalize: None,
+        samples: None,
+        seed: 0,
+        shape: shape
+            .iter()
+            .map(|extent| extent.as_u64().expect("an extent") as usize)
+            .collect(),
+        dtype: DType::F32,
+    };
+    Dataset::open(&config).expect("a dataset")
+}
