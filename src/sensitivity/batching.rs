@@ -53,8 +53,8 @@ impl Batching {
             };
         }
         let why = one.err().unwrap_or_default();
-        let powers = (0..10).map(|power| 1 << power);
-        for n in [2, 3, batch].into_iter().chain(powers).collect::<BTreeSet<usize>>() {
+        let likely = (1..=64).chain([batch, 96, 128, 192, 256, 512]);
+        for n in likely.collect::<BTreeSet<usize>>() {
             let Ok(first) = fits(n) else { continue };
             if n == 1 {
                 return Ok(Batching::Fixed(1));
