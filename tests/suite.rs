@@ -2,6 +2,7 @@
 
 mod suite {
     mod architecture;
+    mod broken_archives;
     #[cfg(feature = "torch")]
     mod cells;
     #[cfg(feature = "torch")]

@@ -1,8 +1,8 @@
 //! Files written by torch and numpy (`tests/data/formats/make.py`) read as they were meant.
 
 use super::torch_file::{self, Value};
-use super::{Rows, idx, npy, npz};
-use crate::tensor::DType;
+use super::{Rows, idx, npy, npz, safetensors};
+use crate::tensor::{DType, Tensor};
 use std::path::PathBuf;
 
 fn path(name: &str) -> PathBuf {
@@ -84,6 +84,63 @@ fn arrays_of_numpy() {
     check(npy::open(&path("fortran.npy")).unwrap(), DType::F32, &[6, 2, 2]);
     check(idx::open(&path("images.idx.gz")).unwrap(), DType::U8, &[6, 2, 2]);
 }
+
+/// Reads bytes in every format there is; what comes of it does not matter.
+fn read_as_anything(bytes: &[u8]) {
+    let _ = torch_file::read(bytes.to_vec().into());
+    let _ = safetensors::read(&bytes.to_vec().into(), "file");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), bytes).unwrap();
+    let mut opened = vec![npy::open(file.path()), idx::open(file.path())];
+    for name in npz::names(file.path()).unwrap_or_default() {
+        opened.push(npz::open(file.path(), &name));
+    }
+    for (name, _) in safetensors::headers(file.path()).unwrap_or_default() {
+        opened.push(safetensors::open(file.path(), &name));
+    }
+    for mut rows in opened.into_iter().flatten() {
+        let end = rows.rows().min(3);
+        let _ = rows.read_rows(end.saturating_sub(1), end);
+        let _ = rows.read_rows(0, end);
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(200))]
+    /// Damaged files are read or refused, and never panic or ask for memory that is not there.
+    #[test]
+    fn damaged_files_never_panic(
+        which in 0..FILES.len(),
+        changes in proptest::collection::vec((0.0..1.0, proptest::prelude::any::<u8>()), 1..4),
+        cut in proptest::option::weighted(0.2, 0.0..1.0),
+    ) {
+        let mut bytes = match FILES[which] {
+            "safetensors" => safetensors::write(&[
+                ("a".into(), Tensor::from_f32([2, 2], &[1.0; 4])),
+                ("b".into(), Tensor::from_i64([3], &[1; 3])),
+            ]),
+            name => std::fs::read(path(name)).unwrap(),
+        };
+        let length = bytes.len() as f64;
+        for (at, byte) in changes {
+            bytes[(at * length) as usize] = byte;
+        }
+        if let Some(cut) = cut {
+            bytes.truncate((cut * length) as usize);
+        }
+        read_as_anything(&bytes);
+    }
+}
+
+const FILES: [&str; 7] = [
+    "zip.pth",
+    "legacy.pth",
+    "stored.npz",
+    "deflated.npz",
+    "fortran.npy",
+    "images.idx.gz",
+    "safetensors",
+];
 
 /// For comparison with torch itself: writes what was read where `FORMATS_OUT` says.
 #[test]
