@@ -2,7 +2,7 @@
 
 use super::SensitivityError;
 use super::replay::{made_by_nodes, reads};
-use crate::graph::{Evaluate, Graph, ValueId};
+use crate::graph::{Arg, Evaluate, EvaluateError, Graph, Node, Type, ValueId};
 use crate::tensor::Tensor;
 use crate::topology::{Layer, Options, walk};
 use std::collections::BTreeSet;
@@ -17,6 +17,9 @@ pub enum Batching {
 
 /// Bytes that the kept values of one micro-batch may take.
 const KEPT: usize = 512 << 20;
+
+/// The largest batch size that is looked for in a model.
+const LARGEST: usize = 4096;
 
 /// How far a sample's output may move with its neighbours, relative to the largest output: sums differ a little between
 /// batch sizes.
@@ -34,11 +37,8 @@ impl Batching {
         batch: usize,
         evaluator: &dyn Evaluate,
     ) -> Result<Batching, SensitivityError> {
-        let run = |samples: &Tensor| {
-            let given: Vec<(ValueId, Tensor)> = graph.inputs.iter().map(|&input| (input, samples.clone())).collect();
-            let mut found = evaluator.evaluate(graph, &given, &[output])?;
-            Ok::<Tensor, crate::graph::EvaluateError>(found.remove(0))
-        };
+        let run = |samples: &Tensor| Ok::<Tensor, EvaluateError>(run(graph, samples, &[output], evaluator)?.remove(0));
+        let neighbours = |n: usize| neighbours(graph, sample, n, output, evaluator);
         let fits = |n: usize| match run(&samples(sample, n, 0)) {
             Ok(outputs) if outputs.shape().first() == Some(&n) => Ok(outputs),
             Ok(outputs) => Err(format!("{n} samples give an output of shape {:?}", outputs.shape())),
@@ -49,11 +49,11 @@ impl Batching {
             return if alike(one, three) {
                 Ok(Batching::Any)
             } else {
-                Err(SensitivityError::Neighbours)
+                Err(neighbours(3))
             };
         }
         let why = one.err().unwrap_or_default();
-        let likely = (1..=64).chain([batch, 96, 128, 192, 256, 512]);
+        let likely = (1..=64).chain([batch, 96, 128, 192, 256, 512]).chain(written(graph));
         for n in likely.collect::<BTreeSet<usize>>() {
             let Ok(first) = fits(n) else { continue };
             if n == 1 {
@@ -64,10 +64,70 @@ impl Batching {
             return if alike(&first, &others) {
                 Ok(Batching::Fixed(n))
             } else {
-                Err(SensitivityError::Neighbours)
+                Err(neighbours(n))
             };
         }
         Err(SensitivityError::NoBatch(why))
+    }
+}
+
+/// The whole numbers that begin a literal list: a traced batch size stands first in a shape.
+fn written(graph: &Graph) -> impl Iterator<Item = usize> {
+    let args = graph.nodes.iter().flat_map(|node| &node.args);
+    let first = args.filter_map(|(_, arg)| match arg {
+        Arg::List(items) => items.first().and_then(Arg::as_int),
+        _ => None,
+    });
+    first.filter_map(|number| {
+        usize::try_from(number)
+            .ok()
+            .filter(|number| (1..=LARGEST).contains(number))
+    })
+}
+
+fn run(
+    graph: &Graph,
+    samples: &Tensor,
+    outputs: &[ValueId],
+    evaluator: &dyn Evaluate,
+) -> Result<Vec<Tensor>, EvaluateError> {
+    let given: Vec<(ValueId, Tensor)> = graph.inputs.iter().map(|&input| (input, samples.clone())).collect();
+    evaluator.evaluate(graph, &given, outputs)
+}
+
+/// The error that names the first operator in whose result the first sample's part moves with its neighbours.
+fn neighbours(
+    graph: &Graph,
+    sample: &[usize],
+    n: usize,
+    output: ValueId,
+    evaluator: &dyn Evaluate,
+) -> SensitivityError {
+    let made = graph
+        .nodes
+        .iter()
+        .filter_map(|node| Some((node, *node.outputs.first()?)));
+    let tensors: Vec<(&Node, ValueId)> = made
+        .filter(|&(_, value)| graph.value(value).ty == Type::Tensor)
+        .collect();
+    let values: Vec<ValueId> = tensors.iter().map(|&(_, value)| value).collect();
+    let among = |seed| run(graph, &samples(sample, n, seed), &values, evaluator).unwrap_or_default();
+    let both = among(0).into_iter().zip(among(1));
+    let moved = both
+        .zip(&tensors)
+        .find(|((a, b), _)| !alike(a, b))
+        .map(|(_, &(node, _))| node);
+    // Batches of different sizes may disagree where none of one size does: then the output's own operator is named.
+    let last = graph.nodes.iter().find(|node| node.outputs.contains(&output));
+    let node = moved.or(last);
+    let scope = node.map_or("", |node| node.scope.as_str());
+    SensitivityError::Neighbours {
+        op: node.map_or("the model", |node| node.op.as_str()).to_owned(),
+        scope: if scope.is_empty() {
+            "the model".into()
+        } else {
+            scope.to_owned()
+        },
     }
 }
 
@@ -134,4 +194,41 @@ pub fn micro_batch(
         samples *= 2;
     }
     samples
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::testing::{Builder, ints};
+    use crate::runtime::Runtime;
+
+    /// A linear layer over samples of four numbers that some view has reshaped.
+    fn probe(view: &[i64], mix: bool) -> Result<Batching, SensitivityError> {
+        let mut net = Builder::default();
+        let x = net.input();
+        let seen = net.unary("view", x, &[("size", ints(view))]);
+        let hidden = net.linear("fc", seen, 4, 3);
+        let out = match mix {
+            true => net.unary("softmax", hidden, &[("dim", Arg::Int(0)), ("dtype", Arg::None)]),
+            false => hidden,
+        };
+        let graph = net.finish(out);
+        Batching::probe(&graph, &[2, 2], out, 64, &Runtime::new())
+    }
+
+    #[test]
+    fn batch_sizes_are_found() {
+        assert_eq!(probe(&[-1, 4], false).unwrap(), Batching::Any);
+        assert_eq!(probe(&[1, 4], false).unwrap(), Batching::Fixed(1));
+        assert_eq!(probe(&[5, 4], false).unwrap(), Batching::Fixed(5));
+        assert_eq!(probe(&[100, 4], false).unwrap(), Batching::Fixed(100));
+    }
+
+    #[test]
+    fn mixing_samples_is_refused_by_name() {
+        for view in [[-1, 4], [5, 4]] {
+            let message = probe(&view, true).unwrap_err().to_string();
+            assert!(message.starts_with("aten::softmax in the model mixes"), "{message}");
+        }
+    }
 }

@@ -261,18 +261,24 @@ impl<'a> Engine<'a> {
             replays,
             masked,
         };
-        let found = pass.run()?;
+        let averages = pass.run()?;
+        let mut fault = None;
         let mut values: Vec<(Option<String>, f64)> = Vec::new();
-        if self.memory.known(None).is_none() && !self.found.contains_key(&None) {
-            values.push((None, found.baseline));
-        }
-        self.found.entry(None).or_insert(found.baseline);
-        for (job, value) in jobs.iter().zip(found.jobs) {
-            values.push((Some(job.digest.clone()), value));
-            self.found.insert(Some(job.digest.clone()), value);
+        let digests = std::iter::once(None).chain(jobs.iter().map(|job| Some(job.digest.clone())));
+        for (digest, average) in digests.zip(averages) {
+            match average {
+                Ok(value) if !self.found.contains_key(&digest) => {
+                    self.found.insert(digest.clone(), value);
+                    values.push((digest, value));
+                }
+                Ok(_) => {}
+                Err(error) => fault = fault.or(Some(error)),
+            }
         }
         self.computed += values.len() as u64;
-        self.memory.keep(&values).map_err(SensitivityError::Memory)
+        // One cell that is no number does not lose the others.
+        self.memory.keep(&values).map_err(SensitivityError::Memory)?;
+        fault.map_or(Ok(()), Err)
     }
 
     /// Puts parameters and constants on the device.
@@ -306,11 +312,8 @@ impl<'a> Engine<'a> {
     }
 }
 
-/// Averages of one pass.
-struct Found {
-    baseline: f64,
-    jobs: Vec<f64>,
-}
+/// The averages of one pass, the baseline's first.
+type Averages = Vec<Result<f64, SensitivityError>>;
 
 /// One pass over the data.
 struct Pass<'a> {
@@ -324,7 +327,7 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    fn run(&self) -> Result<Found, SensitivityError> {
+    fn run(&self) -> Result<Averages, SensitivityError> {
         let settings = self.engine.settings;
         let dataset = self.engine.dataset;
         let batches = dataset.len().div_ceil(settings.micro_batch.max(1)) as u64;
@@ -352,25 +355,17 @@ impl Pass<'_> {
                 })
             })?;
         }
-        let finish = |index: usize, cell: &str| {
-            let partial = sums[index]
+        let names = std::iter::once("the unmasked model").chain(self.jobs.iter().map(|job| job.name.as_str()));
+        let finished = sums.iter().zip(names).map(|(sum, cell)| {
+            let partial = sum
                 .lock()
                 .map_err(|_| SensitivityError::Memory("a worker panicked".into()))?;
             partial.finish().map_err(|source| SensitivityError::Metric {
                 cell: cell.into(),
                 source,
             })
-        };
-        let jobs = self
-            .jobs
-            .iter()
-            .enumerate()
-            .map(|(at, job)| finish(at + 1, &job.name))
-            .collect::<Result<_, _>>()?;
-        Ok(Found {
-            baseline: finish(0, "the unmasked model")?,
-            jobs,
-        })
+        });
+        Ok(finished.collect())
     }
 
     fn check_stop(&self) -> Result<(), SensitivityError> {

@@ -85,10 +85,11 @@ pub enum SensitivityError {
     #[error("the model does not run with batches of 1, 2 or 3 samples, nor with any that was tried: {0}")]
     NoBatch(String),
     #[error(
-        "the output of a sample depends on the other samples of its batch: a batch size is written into the model \
-         (a literal shape in a view, or a norm in training mode); trace it in eval mode with shapes read from the input"
+        "{op} in {scope} mixes the samples of a batch, so a sample's output depends on its neighbours (a batch size is \
+         written into a shape, or a norm is in training mode): take sizes from the input, as in x.shape[0], and trace \
+         the model again after .eval()"
     )]
-    Neighbours,
+    Neighbours { op: String, scope: String },
     #[error("{layer}: {message}")]
     Layer { layer: String, message: String },
     #[error("cannot keep results: {0}")]

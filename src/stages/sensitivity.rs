@@ -13,7 +13,7 @@ use crate::sensitivity::{
 };
 use crate::spec::{self, Compat, Granularity, StopMode};
 use crate::store::{Document, NewCell, Store};
-use crate::topology;
+use crate::topology::{self, Layer, LayerKind};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -61,7 +61,7 @@ impl Sensitivity {
 
     fn targets(&self) -> Result<Vec<Target>, Failure> {
         let graph = &self.shared.model().map_err(Failure::of)?.graph;
-        let wanted = layers::choose(graph, self.step.layers.as_deref()).map_err(|unmatched| {
+        let mut wanted = layers::choose(graph, self.step.layers.as_deref()).map_err(|unmatched| {
             Failure::of(
                 unmatched
                     .into_iter()
@@ -70,6 +70,11 @@ impl Sensitivity {
                     .join("; "),
             )
         })?;
+        if self.step.layers.is_none() && self.step.compat == Compat::Nni {
+            // NNI lists two-dimensional convolutions, and no transposed ones.
+            let rank = |layer: &Layer| graph.param(layer.weight).tensor.shape().len();
+            wanted.retain(|layer| layer.kind == LayerKind::Convolution && rank(layer) == 4);
+        }
         Ok(match self.step.granularity {
             Granularity::Layer => layer_targets(&wanted),
             Granularity::Group => {
