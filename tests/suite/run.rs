@@ -186,7 +186,7 @@ fn the_second_run_computes_nothing_and_outputs_come_back() -> Checked {
 
     let first = place.expect(0, &["run", "topology.yaml"])?;
     assert!(
-        stdout(&first).contains("out/topology/dependencies: channel.csv"),
+        stdout(&first).contains("out/topology/dependencies/channel.csv"),
         "{}",
         stdout(&first)
     );
