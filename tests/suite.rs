@@ -11,6 +11,7 @@ mod suite {
     mod mask_fix;
     #[cfg(feature = "torch")]
     mod measure;
+    #[cfg(feature = "torch")]
     mod nni_topology;
     #[cfg(feature = "torch")]
     mod programs;

@@ -1,6 +1,6 @@
 //! `compat: nni` against what NNI 2.10.1 said of the odd networks in `tests/data/golden`.
 
-use secateur::graph::NoEvaluator;
+use secateur::runtime::Runtime;
 use secateur::topology::{Options, nni_sets, walk};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -56,7 +56,7 @@ fn sets_of_the_zoo_are_those_of_nni() {
 fn compare(name: &str, graph: &secateur::graph::Graph, golden: Golden) -> Vec<String> {
     let mut shape = vec![2];
     shape.extend(golden.input);
-    let walked = walk(graph, &Options::of_shapes([shape]), &NoEvaluator);
+    let walked = walk(graph, &Options::of_shapes([shape]), &Runtime::new());
     let found = nni_sets(&walked);
     let mut faults = Vec::new();
     let mut hold = |what: &str, same: bool| {
