@@ -218,8 +218,8 @@ fn prove(row: &mut Row, walked: &Walked, options: &Options, found: &Coupling, ru
         let units = half(group.units, &group.balance, at as u64);
         let labels = units.iter().flat_map(|&unit| {
             let param = &group.params[0];
-            let id = walked.graph.params.iter().position(|known| known.name() == param.name);
-            let row = id.and_then(|id| walked.labels.row(secateur::graph::ParamId(id as u32), param.axis));
+            let id = walked.graph.param_named(&param.name);
+            let row = id.and_then(|id| walked.labels.row(id, param.axis));
             param.indices[unit]
                 .iter()
                 .filter_map(move |&index| row.as_ref().map(|row| row[index]))

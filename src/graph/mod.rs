@@ -10,6 +10,7 @@
 mod evaluate;
 mod resolve;
 mod schema;
+mod subset;
 #[cfg(test)]
 pub(crate) mod testing;
 mod text;
@@ -18,6 +19,7 @@ mod verify;
 pub use evaluate::{Evaluate, EvaluateError, NoEvaluator};
 pub use resolve::{ResolveError, Resolved, resolve};
 pub use schema::{AllowList, Base, Kind, ListKind, Schema, SchemaArg, allow_list, functional_twin, is_in_place};
+pub use subset::{Subset, graph_leaves, subset};
 pub use text::{ParseError, parse, print};
 pub use verify::{Fault, verify};
 
@@ -225,23 +227,10 @@ impl Graph {
         uses
     }
 
-    /// Everything that must be given to compute these values from nothing: model inputs, parameters and constants, in
-    /// order of value.
-    pub fn leaves(&self, outputs: &[ValueId]) -> Vec<ValueId> {
-        let mut seen = vec![false; self.values.len()];
-        let mut waiting = outputs.to_vec();
-        let mut leaves = Vec::new();
-        while let Some(value) = waiting.pop() {
-            if std::mem::replace(&mut seen[value.0 as usize], true) {
-                continue;
-            }
-            match self.value(value).def {
-                Def::Node { node, .. } => waiting.extend(self.node(node).reads()),
-                _ => leaves.push(value),
-            }
-        }
-        leaves.sort_unstable();
-        leaves
+    /// The parameter of that state-dict name (its first).
+    pub fn param_named(&self, name: &str) -> Option<ParamId> {
+        let at = self.params.iter().position(|param| param.name() == name)?;
+        Some(ParamId(at as u32))
     }
 
     /// Adds a value and returns its id.

@@ -272,12 +272,6 @@ impl MaskSet {
     pub fn is_empty(&self) -> bool {
         self.layers.is_empty()
     }
-
-    /// Puts the layers into the order of `names`; those that are not among them stay behind, in their order.
-    pub fn sort_by_layers(&mut self, names: &[String]) {
-        let place = |layer: &str| names.iter().position(|name| name == layer).unwrap_or(names.len());
-        self.layers.sort_by_cached_key(|(layer, _)| place(layer));
-    }
 }
 
 #[cfg(test)]

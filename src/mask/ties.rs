@@ -2,6 +2,7 @@
 
 use super::Layout;
 use super::conflict::{Axis, TiedLayer};
+use crate::graph::Graph;
 use crate::labels::{FROZEN, Label};
 use crate::topology::{Layer, LayerKind, NniSets, Walked, conv_group_multiples, layers};
 use std::collections::{BTreeMap, BTreeSet};
@@ -110,8 +111,8 @@ pub fn nni(walked: &Walked, sets: &NniSets, axis: Axis) -> Vec<TiedLayer> {
 }
 
 /// The convolutions whose masks tell which axis is masked.
-pub fn convolutions(walked: &Walked) -> BTreeSet<String> {
-    let convolutions = layers(walked.graph)
+pub fn convolutions(graph: &Graph) -> BTreeSet<String> {
+    let convolutions = layers(graph)
         .into_iter()
         .filter(|layer| layer.kind == LayerKind::Convolution);
     convolutions.map(|layer| layer.name).collect()

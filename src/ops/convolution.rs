@@ -163,14 +163,9 @@ fn repeat_each(row: &[Label], times: usize) -> Vec<Label> {
 fn extents(site: &Site, input: &Axes, weight: &Axes, spatial: usize, transposed: bool) -> Result<Vec<usize>, Trouble> {
     let stride = site.ints_for("stride", spatial)?;
     let dilation = site.ints_for("dilation", spatial)?;
-    let same = match site.fact("padding") {
-        Fact::Text(mode) if mode == "same" => true,
-        Fact::Text(_) => false,
-        _ => false,
-    };
-    let padding = match site.fact("padding") {
-        Fact::Text(_) => vec![0; spatial],
-        _ => site.ints_for("padding", spatial)?,
+    let (same, padding) = match site.fact("padding") {
+        Fact::Text(mode) => (mode == "same", vec![0; spatial]),
+        _ => (false, site.ints_for("padding", spatial)?),
     };
     let extra = if transposed {
         site.ints_for("output_padding", spatial)?

@@ -20,8 +20,8 @@ mod scalar;
 mod site;
 
 pub use fact::{Fact, Number, TensorFact};
-pub(crate) use site::site_for;
 pub use site::{Site, Trouble};
+pub(crate) use site::{site_for, wrap_axis};
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;

@@ -1,5 +1,6 @@
 //! Numbers: sizes, and arithmetic on them, evaluated as PyTorch would.
 
+use super::elementwise::code_of_dtype;
 use super::{Fact, Number, Op, Site, Trouble};
 use crate::tensor::DType;
 
@@ -120,24 +121,16 @@ fn boolean(site: &mut Site) -> Result<(), Trouble> {
 }
 
 fn dtype(site: &mut Site) -> Result<(), Trouble> {
-    let code = match first(site) {
-        Fact::Tensor(tensor) => match tensor.dtype {
-            DType::U8 => 0,
-            DType::I8 => 1,
-            DType::I16 => 2,
-            DType::I32 => 3,
-            DType::I64 => 4,
-            DType::F16 => 5,
-            DType::F32 => 6,
-            DType::F64 => 7,
-            DType::Bool => 11,
-            DType::BF16 => 15,
-            other => return Trouble::new(format!("{other} has no number")),
-        },
-        _ => return Trouble::new("the element type of something that is no tensor"),
+    let Fact::Tensor(tensor) = first(site) else {
+        return Trouble::new("the element type of something that is no tensor");
     };
-    site.give([Fact::int(code)]);
-    Ok(())
+    match code_of_dtype(tensor.dtype) {
+        Some(code) => {
+            site.give([Fact::int(code)]);
+            Ok(())
+        }
+        None => Trouble::new(format!("{} has no number", tensor.dtype)),
+    }
 }
 
 fn device(site: &mut Site) -> Result<(), Trouble> {

@@ -2,7 +2,7 @@
 
 use super::{Fact, Number, TensorFact};
 use crate::graph::{Arg, Evaluate, Graph, Node, NodeId, ValueId};
-use crate::labels::{Axes, FROZEN, Label, Labels, Reason, Row, Split};
+use crate::labels::{Axes, Label, Labels, Reason, Row, Split};
 use crate::tensor::{DType, Tensor};
 
 /// Why a rule could not say what its operator does: the node becomes opaque.
@@ -221,7 +221,7 @@ impl Site<'_> {
             crate::graph::Def::Input(_) => return Trouble::new("depends on the model's input"),
             crate::graph::Def::Node { .. } => {}
         }
-        let leaves = graph.leaves(&[value]);
+        let leaves = crate::graph::graph_leaves(graph, &[], &[value]);
         if leaves
             .iter()
             .any(|&leaf| matches!(graph.value(leaf).def, crate::graph::Def::Input(_)))
@@ -279,11 +279,6 @@ impl Site<'_> {
         row[..extent].to_vec()
     }
 
-    /// A row without labels that may go, for an axis whose neighbours may.
-    pub fn frozen_row(extent: usize) -> Row {
-        vec![FROZEN; extent].into()
-    }
-
     /// Sets the outputs.
     pub fn give(&mut self, outputs: impl IntoIterator<Item = Fact>) {
         self.outputs = outputs.into_iter().collect();
@@ -314,7 +309,7 @@ impl Site<'_> {
 }
 
 /// Counts an axis from the front.
-pub(super) fn wrap_axis(axis: i64, rank: usize) -> Result<usize, Trouble> {
+pub(crate) fn wrap_axis(axis: i64, rank: usize) -> Result<usize, Trouble> {
     let rank = rank.max(1) as i64;
     let wrapped = if axis < 0 { axis + rank } else { axis };
     if (0..rank).contains(&wrapped) {

@@ -50,11 +50,11 @@ fn freeze_numbers(walked: &Walked, removal: &Removal, graph: &mut Graph) {
                 .row(axis)
                 .is_some_and(|row| removal.kept(walked, row).len() < row.len())
         };
-        if let Some(dim) = node.arg("dim").and_then(Arg::as_int) {
-            let axis = if dim < 0 { dim + tensor.axes.rank() as i64 } else { dim } as usize;
-            if shrinks(axis) {
-                literal.insert(*out, Arg::Int(tensor.axes.shape[axis] as i64));
-            }
+        let dim = node.arg("dim").and_then(Arg::as_int);
+        if let Some(Ok(axis)) = dim.map(|dim| ops::wrap_axis(dim, tensor.axes.rank()))
+            && shrinks(axis)
+        {
+            literal.insert(*out, Arg::Int(tensor.axes.shape[axis] as i64));
         }
     }
     for node in &mut graph.nodes {
@@ -115,11 +115,7 @@ impl Rewriter<'_> {
             },
             _ => return Err("its axis is not known".into()),
         };
-        let axis = if axis < 0 { axis + rank as i64 } else { axis };
-        usize::try_from(axis)
-            .ok()
-            .filter(|&axis| axis < rank)
-            .ok_or_else(|| "its axis is not known".into())
+        ops::wrap_axis(axis, rank).map_err(|fault| fault.to_string())
     }
 
     /// A whole-number argument as the walk knew it.

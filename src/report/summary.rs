@@ -4,9 +4,6 @@ use crate::pipeline::{Run, StageRun, Status};
 use std::fmt::Write;
 use std::path::Path;
 
-/// Numbers with fewer digits are read at a glance.
-const LONG_NUMBER: usize = 5;
-
 /// A few lines a step. Neither times nor the order of work stand in it.
 pub fn summary(name: &str, folder: &Path, run: &Run) -> String {
     let mut text = format!("{name}\n");
@@ -39,7 +36,7 @@ fn block(text: &mut String, folder: &Path, stage: &StageRun) {
         let _ = writeln!(text, "  {message}");
     }
     for line in &stage.summary {
-        let _ = writeln!(text, "  {}", grouped(line));
+        let _ = writeln!(text, "  {line}");
     }
     if !stage.files.is_empty() {
         let files = folder.join(&stage.id).join(stage.files.join(", "));
@@ -65,40 +62,10 @@ fn counts(run: &Run) -> String {
     parts.join(", ")
 }
 
-/// Long whole numbers with a space every three digits: `3 418 720`.
-fn grouped(line: &str) -> String {
-    let words = line.split(' ').map(|word| {
-        let digits = word.trim_end_matches([',', ';', ':']);
-        if digits.len() < LONG_NUMBER || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            return word.to_owned();
-        }
-        let mut text = String::new();
-        for (index, digit) in digits.chars().enumerate() {
-            if index > 0 && (digits.len() - index).is_multiple_of(3) {
-                text.push(' ');
-            }
-            text.push(digit);
-        }
-        text + &word[digits.len()..]
-    });
-    words.collect::<Vec<_>>().join(" ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::pipeline::Cells;
-
-    #[test]
-    fn long_numbers_are_grouped_and_names_are_not() {
-        for (line, expected) in [
-            ("3418720 macs, 43066 parameters", "3 418 720 macs, 43 066 parameters"),
-            ("12345, 1234; 100000:", "12 345, 1234; 100 000:"),
-            ("conv12345 0.123456 12345x3", "conv12345 0.123456 12345x3"),
-        ] {
-            assert_eq!(grouped(line), expected);
-        }
-    }
 
     #[test]
     fn a_block_a_step() {
@@ -110,7 +77,7 @@ mod tests {
             cells: Cells::default(),
             seconds: 0.0,
             files: files.iter().map(|&file| file.to_owned()).collect(),
-            summary: vec!["1000000 macs".into()],
+            summary: vec!["1 000 000 macs".into()],
             message: message.map(Into::into),
         };
         let mut failed = stage("other", Status::Failed, &[], Some("it broke"));

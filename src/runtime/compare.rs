@@ -4,8 +4,8 @@
 //! on files that are trusted.
 
 use super::evaluate::leaf_tensor;
-use super::{Program, RuntimeError, from_torch, graph_leaves, to_torch, with_worker};
-use crate::graph::Graph;
+use super::{Program, RuntimeError, from_torch, to_torch, with_worker};
+use crate::graph::{Graph, graph_leaves};
 use crate::tensor::Tensor;
 use std::time::{Duration, Instant};
 use tch::{CModule, Device, IValue};

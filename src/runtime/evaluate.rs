@@ -3,8 +3,8 @@
 //! Owns the answer to [`Evaluate`] and a cache of compiled programs by their text: a network has thousands of nodes but
 //! few different ones.
 
-use super::{Program, RuntimeError, from_torch, graph_leaves, source, to_torch, with_worker};
-use crate::graph::{Def, Evaluate, EvaluateError, Graph, ValueId};
+use super::{Program, RuntimeError, from_torch, source, to_torch, with_worker};
+use crate::graph::{Def, Evaluate, EvaluateError, Graph, ValueId, graph_leaves};
 use crate::tensor::Tensor;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -14,7 +14,6 @@ mod evaluate;
 mod program;
 mod shared;
 mod source;
-mod subset;
 
 pub use compare::{Comparison, compare};
 pub use convert::{from_torch, to_torch};
@@ -23,7 +22,6 @@ pub use evaluate::Runtime;
 pub use program::Program;
 pub use shared::Shared;
 pub use source::source;
-pub use subset::{Subset, graph_leaves, subset};
 /// A device, and a tensor that lies on one; the names under which other modules pass them on.
 pub use tch::{Device, Tensor as DeviceTensor};
 

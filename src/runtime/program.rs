@@ -22,7 +22,7 @@ impl Program {
     /// tensors.
     ///
     /// # Errors
-    /// When the outputs need a leaf that is not listed (see [`super::graph_leaves`]), or libtorch refuses the program.
+    /// When the outputs need a leaf that is not listed (see [`crate::graph::graph_leaves`]), or libtorch refuses the program.
     pub fn compile(graph: &Graph, inputs: &[ValueId], outputs: &[ValueId]) -> Result<Program, RuntimeError> {
         Program::compile_on(graph, inputs, outputs, Device::Cpu)
     }

@@ -4,8 +4,7 @@
 //! equal texts), arguments in the order of the operator's schema. Deliberately knows nothing of tch.
 
 use super::RuntimeError;
-use super::subset::subset;
-use crate::graph::{Arg, Graph, Node, Schema, Type, ValueId, allow_list};
+use crate::graph::{Arg, Graph, Node, Schema, Type, ValueId, allow_list, subset};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write as _;

@@ -4,11 +4,9 @@ use super::perturb::{Perturbation, Plan, Target};
 use super::replay::{Replay, compile, made_by_nodes};
 use super::{Cell, EarlyStop, SensitivityError, Table};
 use crate::dataset::{Batch, Dataset};
-use crate::graph::{Def, Graph, ParamId, ValueId};
+use crate::graph::{Def, Graph, ParamId, ValueId, graph_leaves};
 use crate::metric::{Metric, MetricError, Partial};
-use crate::runtime::{
-    Device, DeviceTensor, Program, RuntimeError, Shared, from_torch, graph_leaves, to_torch, with_worker,
-};
+use crate::runtime::{Device, DeviceTensor, Program, RuntimeError, Shared, from_torch, to_torch, with_worker};
 use crate::tensor::Tensor;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -72,18 +70,28 @@ pub fn measure(
     for wave in waves {
         let mut cells = Vec::new();
         for (target, _) in live.iter().enumerate().filter(|(_, live)| **live) {
-            for sparsity in &settings.sparsities[wave.clone()] {
-                cells.push((
+            for &sparsity in &settings.sparsities[wave.clone()] {
+                let perturbation = targets[target].perturbation(graph, settings.plan, sparsity)?;
+                let digest = (!perturbation.changes.is_empty()).then(|| perturbation.digest(graph));
+                cells.push(Asked {
                     target,
-                    *sparsity,
-                    targets[target].perturbation(graph, settings.plan, *sparsity)?,
-                ));
+                    sparsity,
+                    perturbation,
+                    digest,
+                });
             }
         }
         engine.fill(&cells)?;
         let baseline = engine.baseline()?;
-        for (target, sparsity, perturbation) in cells {
-            let value = engine.value(&perturbation, baseline);
+        for Asked {
+            target,
+            sparsity,
+            perturbation,
+            digest,
+        } in cells
+        {
+            // What changes nothing has no digest and is the baseline.
+            let value = engine.found.get(&digest).copied().unwrap_or(baseline);
             let stop = settings.early_stop.is_some_and(|stop| stop.triggers(baseline, value));
             live[target] &= !stop;
             let (pruned, of) = (perturbation.pruned, perturbation.of);
@@ -105,13 +113,22 @@ pub fn measure(
     })
 }
 
+/// One cell of the table.
+struct Asked {
+    target: usize,
+    sparsity: f64,
+    perturbation: Perturbation,
+    /// None when nothing is changed.
+    digest: Option<String>,
+}
+
 /// One cell to be measured.
-struct Job {
-    digest: String,
+struct Job<'a> {
+    digest: &'a str,
     /// What to call it in errors.
     name: String,
     target: usize,
-    perturbation: Perturbation,
+    perturbation: &'a Perturbation,
 }
 
 struct Engine<'a> {
@@ -129,6 +146,9 @@ struct Engine<'a> {
     value_of: BTreeMap<ParamId, ValueId>,
     computed: u64,
     reused: u64,
+    /// Forwards done, of those asked for so far.
+    done: AtomicU64,
+    total: u64,
 }
 
 impl<'a> Engine<'a> {
@@ -159,7 +179,14 @@ impl<'a> Engine<'a> {
             value_of,
             computed: 0,
             reused: 0,
+            done: AtomicU64::new(0),
+            total: 0,
         })
+    }
+
+    /// Forwards that one cell takes.
+    fn batches(&self) -> u64 {
+        self.dataset.len().div_ceil(self.settings.micro_batch.max(1)) as u64
     }
 
     /// Takes a value from memory; true when it is known.
@@ -177,41 +204,30 @@ impl<'a> Engine<'a> {
 
     fn baseline(&mut self) -> Result<f64, SensitivityError> {
         if !self.recall(None) {
+            self.total += self.batches();
             self.wave(&[])?;
         }
         Ok(self.found.get(&None).copied().unwrap_or(f64::NAN))
     }
 
-    fn value(&self, perturbation: &Perturbation, baseline: f64) -> f64 {
-        if perturbation.changes.is_empty() {
-            return baseline;
-        }
-        self.found
-            .get(&Some(perturbation.digest(self.graph)))
-            .copied()
-            .unwrap_or(baseline)
-    }
-
     /// Measures every cell that is not known.
-    fn fill(&mut self, cells: &[(usize, f64, Perturbation)]) -> Result<(), SensitivityError> {
+    fn fill(&mut self, cells: &[Asked]) -> Result<(), SensitivityError> {
         self.recall(None);
-        let mut asked = BTreeSet::new();
+        let mut seen = BTreeSet::new();
         let mut jobs = Vec::new();
-        for (target, sparsity, perturbation) in cells {
-            if perturbation.changes.is_empty() {
-                continue;
-            }
-            let digest = perturbation.digest(self.graph);
-            if !asked.insert(digest.clone()) || self.recall(Some(digest.clone())) {
+        for cell in cells {
+            let Some(digest) = &cell.digest else { continue };
+            if !seen.insert(digest) || self.recall(Some(digest.clone())) {
                 continue;
             }
             jobs.push(Job {
                 digest,
-                name: format!("{} at sparsity {sparsity}", self.targets[*target].name),
-                target: *target,
-                perturbation: perturbation.clone(),
+                name: format!("{} at sparsity {}", self.targets[cell.target].name, cell.sparsity),
+                target: cell.target,
+                perturbation: &cell.perturbation,
             });
         }
+        self.total += self.batches() * (jobs.len() + jobs.len().div_ceil(WAVE)) as u64;
         for wave in jobs.chunks(WAVE) {
             self.wave(wave)?;
         }
@@ -226,7 +242,7 @@ impl<'a> Engine<'a> {
     }
 
     /// One pass over the data: the baseline, and every job from the values that it keeps.
-    fn wave(&mut self, jobs: &[Job]) -> Result<(), SensitivityError> {
+    fn wave(&mut self, jobs: &[Job<'_>]) -> Result<(), SensitivityError> {
         for job in jobs {
             if !self.replays.contains_key(&job.target) {
                 let params = self.targets[job.target].params(self.graph);
@@ -234,19 +250,19 @@ impl<'a> Engine<'a> {
                 self.replays.insert(job.target, replay.map_err(Self::fault(&job.name))?);
             }
         }
-        let replays: Vec<&Replay> = jobs.iter().map(|job| &self.replays[&job.target]).collect();
-        let mut kept = BTreeSet::new();
-        for replay in &replays {
-            kept.extend(made_by_nodes(self.graph, &replay.inputs));
-        }
+        let read: Vec<ValueId> = jobs
+            .iter()
+            .flat_map(|job| &self.replays[&job.target].inputs)
+            .copied()
+            .collect();
+        let kept: BTreeSet<ValueId> = made_by_nodes(self.graph, &read).into_iter().collect();
         let mut outputs = vec![self.output];
         outputs.extend(kept.into_iter().filter(|&value| value != self.output));
         let mut inputs = self.graph.inputs.clone();
         let leaves = graph_leaves(self.graph, &inputs, &outputs);
         inputs.extend(&leaves);
-        let needed = leaves.iter().chain(replays.iter().flat_map(|replay| &replay.inputs));
-        let needed: Vec<ValueId> = needed.copied().collect();
-        self.load(&needed).map_err(Self::fault("the model"))?;
+        self.load(leaves.into_iter().chain(read))
+            .map_err(Self::fault("the model"))?;
         let program = Program::compile_on(self.graph, &inputs, &outputs, self.settings.device)
             .map_err(Self::fault("the unmasked model"))?;
         let replays: Vec<&Replay> = jobs.iter().map(|job| &self.replays[&job.target]).collect();
@@ -264,7 +280,7 @@ impl<'a> Engine<'a> {
         let averages = pass.run()?;
         let mut fault = None;
         let mut values: Vec<(Option<String>, f64)> = Vec::new();
-        let digests = std::iter::once(None).chain(jobs.iter().map(|job| Some(job.digest.clone())));
+        let digests = std::iter::once(None).chain(jobs.iter().map(|job| Some(job.digest.to_owned())));
         for (digest, average) in digests.zip(averages) {
             match average {
                 Ok(value) if !self.found.contains_key(&digest) => {
@@ -282,8 +298,8 @@ impl<'a> Engine<'a> {
     }
 
     /// Puts parameters and constants on the device.
-    fn load(&mut self, values: &[ValueId]) -> Result<(), RuntimeError> {
-        for &value in values {
+    fn load(&mut self, values: impl Iterator<Item = ValueId>) -> Result<(), RuntimeError> {
+        for value in values {
             let tensor = match self.graph.value(value).def {
                 Def::Param(param) => &self.graph.param(param).tensor,
                 Def::Constant(index) => &self.graph.constants[index as usize],
@@ -298,7 +314,7 @@ impl<'a> Engine<'a> {
     }
 
     /// The parameters that a job changes, by value.
-    fn masked(&self, job: &Job) -> Result<BTreeMap<ValueId, Shared>, SensitivityError> {
+    fn masked(&self, job: &Job<'_>) -> Result<BTreeMap<ValueId, Shared>, SensitivityError> {
         let mut masked = BTreeMap::new();
         for change in &job.perturbation.changes {
             let Some(&value) = self.value_of.get(&change.param) else {
@@ -321,7 +337,7 @@ struct Pass<'a> {
     program: Program,
     inputs: Vec<ValueId>,
     outputs: Vec<ValueId>,
-    jobs: &'a [Job],
+    jobs: &'a [Job<'a>],
     replays: Vec<&'a Replay>,
     masked: Vec<BTreeMap<ValueId, Shared>>,
 }
@@ -330,9 +346,6 @@ impl Pass<'_> {
     fn run(&self) -> Result<Averages, SensitivityError> {
         let settings = self.engine.settings;
         let dataset = self.engine.dataset;
-        let batches = dataset.len().div_ceil(settings.micro_batch.max(1)) as u64;
-        let total = batches * (1 + self.jobs.len() as u64);
-        let done = AtomicU64::new(0);
         let sums: Vec<Mutex<Partial>> = (0..=self.jobs.len()).map(|_| Mutex::default()).collect();
         let mut reader = dataset.batches(settings.micro_batch);
         // As many micro-batches at once as there are threads: their kept values are what takes memory.
@@ -348,12 +361,7 @@ impl Pass<'_> {
             if together.is_empty() {
                 break;
             }
-            together.par_iter().try_for_each(|batch| {
-                self.batch(batch, &sums, &|| {
-                    let now = done.fetch_add(1, Ordering::Relaxed) + 1;
-                    (settings.progress)(now, total);
-                })
-            })?;
+            together.par_iter().try_for_each(|batch| self.batch(batch, &sums))?;
         }
         let names = std::iter::once("the unmasked model").chain(self.jobs.iter().map(|job| job.name.as_str()));
         let finished = sums.iter().zip(names).map(|(sum, cell)| {
@@ -368,6 +376,12 @@ impl Pass<'_> {
         Ok(finished.collect())
     }
 
+    /// Tells that one more forward is done.
+    fn tick(&self) {
+        let now = self.engine.done.fetch_add(1, Ordering::Relaxed) + 1;
+        (self.engine.settings.progress)(now, self.engine.total);
+    }
+
     fn check_stop(&self) -> Result<(), SensitivityError> {
         if (self.engine.settings.stop)() {
             let (computed, reused) = (self.engine.computed, self.engine.reused);
@@ -376,7 +390,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    fn batch(&self, batch: &Batch, sums: &[Mutex<Partial>], tick: &(dyn Fn() + Sync)) -> Result<(), SensitivityError> {
+    fn batch(&self, batch: &Batch, sums: &[Mutex<Partial>]) -> Result<(), SensitivityError> {
         self.check_stop()?;
         let whole = "the unmasked model";
         let fault = Engine::fault(whole);
@@ -406,7 +420,7 @@ impl Pass<'_> {
         .map_err(&fault)?;
         let baseline = self.measured(&baseline, batch);
         self.add(&sums[0], &baseline, batch, &baseline, whole)?;
-        tick();
+        self.tick();
         (0..self.jobs.len()).into_par_iter().try_for_each(|at| {
             self.check_stop()?;
             let job = &self.jobs[at];
@@ -426,7 +440,7 @@ impl Pass<'_> {
                 }
             };
             self.add(&sums[at + 1], &outputs, batch, &baseline, &job.name)?;
-            tick();
+            self.tick();
             Ok(())
         })
     }

@@ -5,9 +5,10 @@
 use super::SensitivityError;
 use crate::graph::{Graph, ParamId};
 use crate::mask::saliency::{Method, Ties, filter_norms, layer_mask, pruned, pruned_count};
-use crate::mask::{Layout, Mask};
+use crate::mask::ties::layout;
+use crate::mask::{Mask, Slices};
 use crate::tensor::Tensor;
-use crate::topology::{Coupling, Group, Layer, LayerKind};
+use crate::topology::{Coupling, Group, Layer};
 
 /// What loses weights together: a layer, or a coupled group.
 #[derive(Clone, Debug, PartialEq)]
@@ -114,7 +115,7 @@ impl Target {
             Kind::Group(group, _) => group
                 .params
                 .iter()
-                .filter_map(|param| by_name(graph, &param.name))
+                .filter_map(|param| graph.param_named(&param.name))
                 .collect(),
         }
     }
@@ -132,24 +133,6 @@ impl Target {
     }
 }
 
-fn by_name(graph: &Graph, name: &str) -> Option<ParamId> {
-    graph
-        .params
-        .iter()
-        .position(|param| param.name() == name)
-        .map(|at| ParamId(at as u32))
-}
-
-fn layout(layer: &Layer) -> Layout {
-    match layer.kind {
-        LayerKind::TransposedConvolution => Layout {
-            transposed: true,
-            conv_groups: layer.conv_groups,
-        },
-        _ => Layout::ROWS,
-    }
-}
-
 fn of_layer(graph: &Graph, layer: &Layer, plan: Plan, sparsity: f64) -> Result<Perturbation, String> {
     let weight = &graph.param(layer.weight).tensor;
     let bias = layer.bias.map(|bias| &graph.param(bias).tensor);
@@ -159,7 +142,7 @@ fn of_layer(graph: &Graph, layer: &Layer, plan: Plan, sparsity: f64) -> Result<P
     let (pruned, of) = match plan.method {
         Method::Level => (masks.weight.pruned(), weight.numel()),
         _ => {
-            let filters = crate::mask::Slices::filters(weight.shape(), layout).ok_or("its weight has no filters")?;
+            let filters = Slices::filters(weight.shape(), layout).ok_or("its weight has no filters")?;
             let gone = |&filter: &usize| masks.weight.kept(&filters, filter).0 == 0;
             ((0..filters.count()).filter(gone).count(), filters.count())
         }
@@ -200,7 +183,9 @@ fn of_group(
     }
     let mut changes: Vec<Change> = Vec::new();
     for param in &group.params {
-        let id = by_name(graph, &param.name).ok_or_else(|| format!("{} is no parameter", param.name))?;
+        let id = graph
+            .param_named(&param.name)
+            .ok_or_else(|| format!("{} is no parameter", param.name))?;
         let at = match changes.iter().position(|change| change.param == id) {
             Some(at) => at,
             None => {
@@ -235,11 +220,7 @@ fn unit_scores(graph: &Graph, group: &Group, outputs: &[Layer], plan: Plan) -> R
     for layer in outputs {
         let weight = &graph.param(layer.weight).tensor;
         let name = graph.param(layer.weight).name();
-        let norms = match layer.kind {
-            // A table's columns are its channels.
-            LayerKind::Embedding => column_norms(weight, plan.method),
-            _ => filter_norms(weight, layout(layer), plan.method).map_err(|fault| fault.to_string())?,
-        };
+        let norms = filter_norms(weight, layout(layer), plan.method).map_err(|fault| fault.to_string())?;
         let axis = layer.output_axis();
         let per_group = weight.shape().get(axis).copied().unwrap_or(1).max(1);
         let Some(param) = group
@@ -258,20 +239,4 @@ fn unit_scores(graph: &Graph, group: &Group, outputs: &[Layer], plan: Plan) -> R
         }
     }
     Ok(scores)
-}
-
-fn column_norms(weight: &Tensor, method: Method) -> Vec<f64> {
-    let columns = weight.shape().get(1).copied().unwrap_or(0);
-    let mut norms = vec![0.0; columns];
-    for (at, value) in weight.to_f64().into_iter().enumerate() {
-        norms[at % columns] += if method == Method::L2 {
-            value * value
-        } else {
-            value.abs()
-        };
-    }
-    if method == Method::L2 {
-        norms.iter_mut().for_each(|norm| *norm = norm.sqrt());
-    }
-    norms
 }

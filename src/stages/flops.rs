@@ -64,9 +64,11 @@ impl Stage for Flops {
         rows.push(tables::row(["total", "", "", &params, &macs]));
         let mut outcome = Outcome::default();
         outcome.files.insert("flops.csv".into(), tables::csv(rows)?);
-        outcome
-            .summary
-            .push(format!("{macs} multiply-accumulates a sample, {params} parameters"));
+        outcome.summary.push(format!(
+            "{} multiply-accumulates a sample, {} parameters",
+            tables::number(flops.macs),
+            tables::number(flops.params)
+        ));
         self.shared.unchanged(context.store)?;
         Ok(outcome)
     }

@@ -55,15 +55,15 @@ impl MaskFix {
     }
 
     fn repair(&self, masks: &mut MaskSet) -> Result<(Repair, Axis), Failure> {
-        let walked = self.shared.walk()?;
-        let axis = masked_axis(masks, &ties::convolutions(&walked));
-        let (layers, rules) = match self.step.compat {
-            Compat::Nni => (ties::nni(&walked, &topology::nni_sets(&walked), axis), Rules::Nni),
-            Compat::Exact if axis == Axis::Filters => {
-                let loose = self.shared.walk_loose()?;
-                (ties::exact(&loose, axis), Rules::Exact)
+        let graph = &self.shared.model().map_err(Failure::of)?.graph;
+        let axis = masked_axis(masks, &ties::convolutions(graph));
+        let (layers, rules) = match (self.step.compat, axis) {
+            (Compat::Nni, _) => {
+                let walked = self.shared.walk()?;
+                (ties::nni(&walked, &topology::nni_sets(&walked), axis), Rules::Nni)
             }
-            Compat::Exact => (ties::exact(&walked, axis), Rules::Exact),
+            (Compat::Exact, Axis::Filters) => (ties::exact(&self.shared.walk_loose()?.walked, axis), Rules::Exact),
+            (Compat::Exact, Axis::Inputs) => (ties::exact(&self.shared.walk()?.walked, axis), Rules::Exact),
         };
         let found = repair(masks, &layers, axis, rules).map_err(Failure::of)?;
         Ok((found, axis))

@@ -205,7 +205,7 @@ impl Shared {
 
 /// A walked model and the batch size that it was walked with.
 pub struct Walk<'g> {
-    walked: Walked<'g>,
+    pub walked: Walked<'g>,
     pub batch: usize,
 }
 

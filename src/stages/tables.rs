@@ -41,6 +41,19 @@ pub fn sets(title: &str, sets: impl IntoIterator<Item = Vec<String>>) -> Result<
     csv(std::iter::once(row(["Dependency Set", title])).chain(numbered))
 }
 
+/// A number for people: a space every three digits from five digits on.
+pub fn number(number: u64) -> String {
+    let digits = number.to_string();
+    if digits.len() < 5 {
+        return digits;
+    }
+    let grouped = digits.char_indices().flat_map(|(at, digit)| {
+        let gap = at > 0 && (digits.len() - at).is_multiple_of(3);
+        gap.then_some(' ').into_iter().chain([digit])
+    });
+    grouped.collect()
+}
+
 /// `1 layer`, `2 layers`.
 pub fn count(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
@@ -62,6 +75,20 @@ mod tests {
         ] {
             assert_eq!(float(value), text);
             assert_eq!(text.parse::<f64>(), Ok(value));
+        }
+    }
+
+    #[test]
+    fn long_numbers_are_grouped() {
+        let cases = [
+            (0, "0"),
+            (1234, "1234"),
+            (12345, "12 345"),
+            (100_000, "100 000"),
+            (3_418_720, "3 418 720"),
+        ];
+        for (value, text) in cases {
+            assert_eq!(number(value), text);
         }
     }
 

@@ -1,17 +1,9 @@
-//! Reasons in words: why a layer is frozen, and what couples two layers.
+//! Reasons in words: where a node stands, and why a layer is frozen.
 
 use super::layers::Layer;
 use super::walk::Walked;
 use crate::graph::{Graph, NodeId};
-use crate::labels::{FROZEN, Label, Position, Reason};
-
-/// One operator on the path that couples two positions.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
-    pub from: Option<Position>,
-    pub to: Option<Position>,
-    pub reason: Reason,
-}
+use crate::labels::{FROZEN, Label, Reason};
 
 /// A node as people find it: its operator, its module and its name in the graph.
 pub fn place(graph: &Graph, node: NodeId) -> String {
@@ -52,29 +44,4 @@ pub fn why_frozen(walked: &Walked, layer: &Layer) -> Option<String> {
     } else {
         format!("{} of its {} output channels: {last}", frozen.len(), row.len())
     })
-}
-
-/// The shortest path of operators from an output channel of one layer to one of another; none when no unit holds both.
-pub fn why_coupled(walked: &Walked, from: &Layer, to: &Layer) -> Option<Vec<Step>> {
-    let (a, b) = (output_labels(walked, from), output_labels(walked, to));
-    let shared = a.iter().find_map(|&left| {
-        let root = walked.labels.find(left);
-        let right = b
-            .iter()
-            .find(|&&right| root != FROZEN && walked.labels.find(right) == root)?;
-        Some((left, *right))
-    });
-    let (left, right) = shared?;
-    let mut at = left;
-    let steps = walked.labels.explain(left, right)?.into_iter().map(|union| {
-        let next = if union.a == at { union.b } else { union.a };
-        let step = Step {
-            from: walked.labels.position(at),
-            to: walked.labels.position(next),
-            reason: union.reason,
-        };
-        at = next;
-        step
-    });
-    Some(steps.collect())
 }

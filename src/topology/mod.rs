@@ -15,7 +15,7 @@ mod tests;
 mod walk;
 
 pub use coupling::{Coupling, Frozen, Group, Heads, ParamUnits, coupling};
-pub use explain::{Step, place, why_coupled, why_frozen};
+pub use explain::{place, why_frozen};
 pub use flops::{Cost, Flops, flops};
 pub use layers::{Layer, LayerKind, layers};
 pub use nni::{NniSets, nni_sets};

@@ -4,6 +4,7 @@
 //! its own. It walks over blocks and asks only whether axis 1 keeps its size. The rules here follow its
 //! `shape_dependency.py` and `graph_utils.py`; what they miss or get wrong is kept.
 
+use super::sets::{gcd, lcm};
 use super::walk::Walked;
 use crate::graph::{Graph, NodeId, ValueId};
 use crate::ops::Fact;
@@ -278,21 +279,12 @@ fn group(walked: &Walked, blocks: &[Block]) -> Vec<(String, usize, usize)> {
             names(blocks, parents).into_iter().for_each(note);
         }
     }
-    let gcd = |a: usize, b: usize| {
-        let (mut x, mut y) = (a, b);
-        while y != 0 {
-            (x, y) = (y, x % y);
-        }
-        x
-    };
     let multiples = order.into_iter().map(|name| {
         let numbers = &asked[name];
-        let lcm = numbers
-            .iter()
-            .fold(1, |multiple, &n| multiple / gcd(multiple, n).max(1) * n);
+        let multiple = numbers.iter().fold(1, |multiple, &n| lcm(multiple, n));
         let least = numbers.iter().copied().min().unwrap_or(1);
         let common = numbers.iter().fold(0, |common, &n| gcd(common, n));
-        (name.to_owned(), lcm, if least == common { least } else { 1 })
+        (name.to_owned(), multiple, if least == common { least } else { 1 })
     });
     multiples.collect()
 }

@@ -97,10 +97,16 @@ pub fn conv_group_multiples(walked: &Walked) -> Vec<(String, usize)> {
         .collect()
 }
 
-fn lcm(a: usize, b: usize) -> usize {
+/// The greatest common divisor; that of 0 and a number is the number.
+pub(super) fn gcd(a: usize, b: usize) -> usize {
     let (mut x, mut y) = (a, b);
     while y != 0 {
         (x, y) = (y, x % y);
     }
-    a.checked_div(x).map_or(0, |quotient| quotient * b)
+    x
+}
+
+/// The least common multiple; 0 where one is 0.
+pub(super) fn lcm(a: usize, b: usize) -> usize {
+    a.checked_div(gcd(a, b)).map_or(0, |quotient| quotient * b)
 }

@@ -37,7 +37,7 @@ fn compare(name: &str) {
     };
     for (before, after) in &golden.masks {
         let mut masks = read(&own.join(before));
-        let axis = masked_axis(&masks, &ties::convolutions(&walked));
+        let axis = masked_axis(&masks, &ties::convolutions(&graph));
         let layers = ties::nni(&walked, &nni_sets(&walked), axis);
         repair(&mut masks, &layers, axis, Rules::Nni).expect("a repair");
         let expected = read(&folder.join(after));

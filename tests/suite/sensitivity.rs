@@ -1,12 +1,11 @@
 //! Sensitivity tables against what NNI 1.9 measured on the same networks, images and libtorch.
 
+use super::golden::Remembered;
 use secateur::dataset::{Config, Dataset, Normalize, Samples, SourceConfig};
 use secateur::mask::saliency::{Method, Ties};
 use secateur::metric::Kind;
 use secateur::runtime::Runtime;
-use secateur::sensitivity::{
-    Batching, EarlyStop, Memory, Plan, Settings, Table, Target, layer_targets, measure, micro_batch,
-};
+use secateur::sensitivity::{Batching, EarlyStop, Plan, Settings, Table, Target, layer_targets, measure, micro_batch};
 use secateur::tensor::DType;
 use secateur::topology::{Layer, layers};
 use std::path::{Path, PathBuf};
@@ -32,19 +31,6 @@ struct Entry {
 struct Stop {
     mode: String,
     value: f64,
-}
-
-/// Remembers nothing.
-struct Nothing;
-
-impl Memory for Nothing {
-    fn known(&self, _: Option<&str>) -> Option<f64> {
-        None
-    }
-
-    fn keep(&self, _: &[(Option<String>, f64)]) -> Result<(), String> {
-        Ok(())
-    }
 }
 
 fn root() -> &'static Path {
@@ -147,7 +133,14 @@ fn table(entry: &Entry, listed: &[&str], model: &Path, config: &Config, batch: u
         stop: &|| false,
         progress: &|_, _| {},
     };
-    let found = measure(&graph, &targets, &dataset, metric.build().as_ref(), &Nothing, &settings);
+    let found = measure(
+        &graph,
+        &targets,
+        &dataset,
+        metric.build().as_ref(),
+        &Remembered::default(),
+        &settings,
+    );
     (targets, found.expect("a table"))
 }
 

@@ -7,13 +7,14 @@ use super::ReadError;
 use super::library::Library;
 use super::value::{EnumVal, Object, ObjectId, Val};
 use crate::formats::pickle::{self, Document, Id, Object as Pickled};
+use crate::formats::torch_tensor::{Strided, TensorError, gather};
 use crate::formats::zip::Archive;
-use crate::tensor::{DType, Tensor};
+use crate::tensor::Tensor;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-/// Elements that strided tensors may unfold to, in all.
-const MAX_UNFOLDED: u64 = 1 << 28;
+/// Bytes that tensors may take which must be copied out of their storages, in all.
+const MAX_COPIES: u64 = 1 << 30;
 
 /// Reads one pickle of the archive into values.
 pub struct Loader<'a, 'l> {
@@ -21,7 +22,8 @@ pub struct Loader<'a, 'l> {
     pub library: &'l mut Library<'a>,
     pub objects: Vec<Object>,
     pub tensors: Vec<Tensor>,
-    unfolded: u64,
+    /// What is left of [`MAX_COPIES`].
+    copies: u64,
 }
 
 /// A pickle that was read; tensors are `Val::Tensor` cells numbered as in [`Loader::tensors`].
@@ -36,7 +38,7 @@ impl<'a, 'l> Loader<'a, 'l> {
             library,
             objects: Vec::new(),
             tensors: Vec::new(),
-            unfolded: 0,
+            copies: MAX_COPIES,
         }
     }
 
@@ -176,7 +178,7 @@ impl Walk<'_, '_, '_> {
             return self.error(path, "a malformed call");
         };
         match (module, name, args) {
-            ("torch._utils", "_rebuild_tensor_v2", _) => self.tensor(args, path),
+            ("torch._utils", "_rebuild_tensor_v2", _) => self.tensor(id, path),
             ("collections", "OrderedDict", _) => Ok(Val::Dict(Rc::default())),
             ("torch.jit._pickle", _, [value, ..]) => self.value(*value, path),
             (_, _, [value]) if module.starts_with("__torch__") => {
@@ -188,125 +190,20 @@ impl Walk<'_, '_, '_> {
         }
     }
 
-    fn tensor(&mut self, args: &[Id], path: &str) -> Result<Val, ReadError> {
-        let document = self.document;
-        let [storage, offset, sizes, strides, ..] = args else {
-            return self.error(path, "a tensor with too few arguments");
-        };
-        let Pickled::Persistent(storage) = &document[*storage] else {
-            return self.error(path, "a tensor without a storage");
-        };
-        let parts = document.tuple(*storage).unwrap_or(&[]);
-        let [_, class, key, _, _] = parts else {
-            return self.error(path, "a malformed reference to a storage");
-        };
-        let class = document.global(*class).map_or("", |class| &class.name);
-        let Some(dtype) = storage_type(class) else {
-            return self.error(path, format_args!("tensors of {class} are not read"));
-        };
-        let key = document.str(*key).unwrap_or("");
-        let extent = |id: &Id| document.int(*id).and_then(|value| usize::try_from(value).ok());
-        let list = |id: &Id| {
-            document
-                .tuple(*id)
-                .unwrap_or(&[])
-                .iter()
-                .map(extent)
-                .collect::<Option<Vec<usize>>>()
-        };
-        let (Some(offset), Some(sizes), Some(strides)) = (extent(offset), list(sizes), list(strides)) else {
-            return self.error(path, "a tensor with a negative or malformed size");
-        };
-        if sizes.len() != strides.len() || sizes.len() > 64 {
-            return self.error(path, "a tensor whose sizes and strides do not fit");
-        }
-        let storage = self.loader.archive.get(&format!("{}/{key}", self.folder))?;
-        let tensor = self.strided(&storage, dtype, offset, sizes, &strides, path)?;
+    fn tensor(&mut self, id: Id, path: &str) -> Result<Val, ReadError> {
+        let view = Strided::read(self.document, id).or_else(|error| self.error(path, error))?;
+        let storage = self
+            .loader
+            .archive
+            .get(&format!("{}/{}", self.folder, view.storage.key))?;
+        let tensor = gather(&view, &storage, &mut self.loader.copies).or_else(|error| match error {
+            TensorError::Budget { .. } => Err(ReadError::Limit {
+                what: "bytes of strided tensors",
+                limit: MAX_COPIES,
+            }),
+            other => self.error(path, other),
+        })?;
         self.loader.tensors.push(tensor);
         Ok(Val::Tensor(super::value::CellId(self.loader.tensors.len() - 1)))
     }
-
-    /// The elements in C order; shares the storage's bytes where they lie so already.
-    fn strided(
-        &mut self,
-        storage: &bytes::Bytes,
-        dtype: DType,
-        offset: usize,
-        sizes: Vec<usize>,
-        strides: &[usize],
-        path: &str,
-    ) -> Result<Tensor, ReadError> {
-        let width = dtype.size();
-        let numel = sizes
-            .iter()
-            .try_fold(1usize, |product, &size| product.checked_mul(size));
-        let last = sizes.iter().zip(strides).try_fold(offset, |last, (&size, &stride)| {
-            last.checked_add(size.saturating_sub(1).checked_mul(stride)?)
-        });
-        let (Some(numel), Some(last)) = (numel, last) else {
-            return self.error(path, "a tensor of an absurd size");
-        };
-        let available = storage.len() / width;
-        if numel > 0 && last >= available {
-            return self.error(
-                path,
-                format_args!(
-                    "the tensor reaches element {last} of a storage of {available}; the archive is incomplete"
-                ),
-            );
-        }
-        let mut expected = 1;
-        let contiguous = sizes.iter().zip(strides).rev().all(|(&size, &stride)| {
-            let fits = size == 1 || stride == expected;
-            expected = expected.saturating_mul(size.max(1));
-            fits
-        });
-        let data = if numel == 0 {
-            bytes::Bytes::new()
-        } else if contiguous {
-            storage.slice(offset * width..(offset + numel) * width)
-        } else {
-            self.loader.unfolded = self.loader.unfolded.saturating_add(numel as u64);
-            if self.loader.unfolded > MAX_UNFOLDED {
-                return Err(ReadError::Limit {
-                    what: "elements of strided tensors",
-                    limit: MAX_UNFOLDED,
-                });
-            }
-            let mut data = Vec::with_capacity(numel * width);
-            let mut index = vec![0usize; sizes.len()];
-            for _ in 0..numel {
-                let at: usize = index.iter().zip(strides).map(|(i, stride)| i * stride).sum::<usize>() + offset;
-                data.extend_from_slice(&storage[at * width..(at + 1) * width]);
-                for axis in (0..sizes.len()).rev() {
-                    index[axis] += 1;
-                    if index[axis] < sizes[axis] {
-                        break;
-                    }
-                    index[axis] = 0;
-                }
-            }
-            data.into()
-        };
-        Tensor::new(dtype, sizes, data).or_else(|error| self.error(path, error))
-    }
-}
-
-fn storage_type(class: &str) -> Option<DType> {
-    Some(match class {
-        "BoolStorage" => DType::Bool,
-        "ByteStorage" => DType::U8,
-        "CharStorage" => DType::I8,
-        "ShortStorage" => DType::I16,
-        "IntStorage" => DType::I32,
-        "LongStorage" => DType::I64,
-        "UInt16Storage" => DType::U16,
-        "UInt32Storage" => DType::U32,
-        "UInt64Storage" => DType::U64,
-        "HalfStorage" => DType::F16,
-        "BFloat16Storage" => DType::BF16,
-        "FloatStorage" => DType::F32,
-        "DoubleStorage" => DType::F64,
-        _ => return None,
-    })
 }

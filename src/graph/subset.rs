@@ -2,7 +2,7 @@
 //!
 //! Owns the walk from outputs back to inputs. Deliberately knows nothing of how nodes are printed or run.
 
-use crate::graph::{Def, Graph, NodeId, ValueId};
+use super::{Def, Graph, NodeId, ValueId};
 use std::collections::BTreeSet;
 
 /// The nodes between some inputs and some outputs.
