@@ -4,6 +4,7 @@
 //! current folder). A file `index.jsonl` beside the models names each one's inputs, as the script that exports them
 //! prints them: `{"name": …, "file": …, "inputs": [{"shape": […], "dtype": …}]}`.
 
+use secateur::graph::Graph;
 use secateur::labels::Split;
 use secateur::prune::{Removal, proof};
 use secateur::runtime::Runtime;
@@ -143,6 +144,7 @@ fn look(arguments: &Arguments, entry: &Entry) -> Row {
             return row;
         }
     };
+    let graph = enlivened(graph);
     row.read = "ok".into();
     row.nodes = graph.nodes.len();
     row.layers = secateur::topology::layers(&graph).len();
@@ -185,15 +187,35 @@ fn options(entry: &Entry, batch: Option<usize>) -> Options {
     options
 }
 
-/// Reproducible numbers, float or small whole ones.
-fn inputs(options: &Options) -> Vec<Tensor> {
+/// The same network with parameters and buffers of one value everywhere made uneven: a norm whose scale was set to 0 at
+/// the start, or a layer scale of 1e-5, would hide whatever removal did behind it.
+fn enlivened(mut graph: Graph) -> Graph {
+    let mut next = random();
+    for param in graph.params.iter_mut().filter(|param| param.tensor.dtype().is_float()) {
+        let mut values = param.tensor.to_f64();
+        let first = values.first().copied().unwrap_or(0.0);
+        if values.len() > 1 && values.iter().all(|&value| value == first) {
+            values.iter_mut().for_each(|value| *value += 0.25 + 0.5 * next());
+            param.tensor = Tensor::from_f64(param.tensor.shape(), &values).cast(param.tensor.dtype());
+        }
+    }
+    graph
+}
+
+/// Reproducible numbers from 0 to 1.
+fn random() -> impl FnMut() -> f64 {
     let mut state = 1_u64;
-    let mut next = move || {
+    move || {
         state = state
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
         (state >> 40) as f64 / (1_u64 << 24) as f64
-    };
+    }
+}
+
+/// Reproducible numbers, float or small whole ones.
+fn inputs(options: &Options) -> Vec<Tensor> {
+    let mut next = random();
     let tensors = options.inputs.iter().map(|(shape, dtype)| {
         let numel = shape.iter().product();
         let values: Vec<f64> = (0..numel)
