@@ -1,12 +1,12 @@
-//! The measurement: waves of cells over micro-batches.
+//! The measurement: waves of cells, early stop, and what is known already.
 
+use super::pass::{Baseline, Job, Pass, Programs, WHOLE};
 use super::perturb::{Perturbation, Plan, Target};
-use super::replay::{Replay, compile, made_by_nodes};
 use super::{Cell, EarlyStop, SensitivityError, Table};
 use crate::dataset::{Batch, Dataset};
-use crate::graph::{Def, Graph, ParamId, ValueId, graph_leaves};
+use crate::graph::Graph;
 use crate::metric::{Metric, MetricError, Partial};
-use crate::runtime::{Device, DeviceTensor, Program, RuntimeError, Shared, from_torch, to_torch, with_worker};
+use crate::runtime::Device;
 use crate::tensor::Tensor;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -122,28 +122,15 @@ struct Asked {
     digest: Option<String>,
 }
 
-/// One cell to be measured.
-struct Job<'a> {
-    digest: &'a str,
-    /// What to call it in errors.
-    name: String,
-    target: usize,
-    perturbation: &'a Perturbation,
-}
-
 struct Engine<'a> {
-    graph: &'a Graph,
     targets: &'a [Target],
     dataset: &'a Dataset,
     metric: &'a dyn Metric,
     memory: &'a dyn Memory,
     settings: &'a Settings<'a>,
-    output: ValueId,
+    programs: Programs<'a>,
     /// Values by digest; the unmasked model's under None.
     found: BTreeMap<Option<String>, f64>,
-    replays: BTreeMap<usize, Replay>,
-    leaves: BTreeMap<ValueId, Shared>,
-    value_of: BTreeMap<ParamId, ValueId>,
     computed: u64,
     reused: u64,
     /// Forwards done, of those asked for so far.
@@ -160,23 +147,15 @@ impl<'a> Engine<'a> {
         memory: &'a dyn Memory,
         settings: &'a Settings<'a>,
     ) -> Result<Engine<'a>, SensitivityError> {
-        let &output = graph.output_values().first().ok_or(SensitivityError::NoOutput)?;
-        let value_of = graph
-            .value_ids()
-            .filter_map(|value| Some((graph.param_of(value)?, value)))
-            .collect();
+        let padded = settings.pad.then_some(settings.micro_batch);
         Ok(Engine {
-            graph,
             targets,
             dataset,
             metric,
             memory,
             settings,
-            output,
+            programs: Programs::new(graph, targets, settings.device, padded)?,
             found: BTreeMap::new(),
-            replays: BTreeMap::new(),
-            leaves: BTreeMap::new(),
-            value_of,
             computed: 0,
             reused: 0,
             done: AtomicU64::new(0),
@@ -220,12 +199,12 @@ impl<'a> Engine<'a> {
             if !seen.insert(digest) || self.recall(Some(digest.clone())) {
                 continue;
             }
-            jobs.push(Job {
-                digest,
+            let job = Job {
                 name: format!("{} at sparsity {}", self.targets[cell.target].name, cell.sparsity),
                 target: cell.target,
                 perturbation: &cell.perturbation,
-            });
+            };
+            jobs.push((digest.as_str(), job));
         }
         self.total += self.batches() * (jobs.len() + jobs.len().div_ceil(WAVE)) as u64;
         for wave in jobs.chunks(WAVE) {
@@ -234,53 +213,22 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
-    fn fault(cell: &str) -> impl Fn(RuntimeError) -> SensitivityError + '_ {
-        move |source| SensitivityError::Runtime {
-            cell: cell.into(),
-            source,
+    /// One pass over the data: the baseline, and every job (with its digest) from the values that it keeps.
+    fn wave(&mut self, jobs: &[(&str, Job<'_>)]) -> Result<(), SensitivityError> {
+        let pass = self.programs.pass(jobs.iter().map(|(_, job)| job.clone()).collect())?;
+        let averages = Wave {
+            dataset: self.dataset,
+            metric: self.metric,
+            settings: self.settings,
+            pass,
+            cells: (self.computed, self.reused),
+            done: &self.done,
+            total: self.total,
         }
-    }
-
-    /// One pass over the data: the baseline, and every job from the values that it keeps.
-    fn wave(&mut self, jobs: &[Job<'_>]) -> Result<(), SensitivityError> {
-        for job in jobs {
-            if !self.replays.contains_key(&job.target) {
-                let params = self.targets[job.target].params(self.graph);
-                let replay = compile(self.graph, &params, self.output, self.settings.device);
-                self.replays.insert(job.target, replay.map_err(Self::fault(&job.name))?);
-            }
-        }
-        let read: Vec<ValueId> = jobs
-            .iter()
-            .flat_map(|job| &self.replays[&job.target].inputs)
-            .copied()
-            .collect();
-        let kept: BTreeSet<ValueId> = made_by_nodes(self.graph, &read).into_iter().collect();
-        let mut outputs = vec![self.output];
-        outputs.extend(kept.into_iter().filter(|&value| value != self.output));
-        let mut inputs = self.graph.inputs.clone();
-        let leaves = graph_leaves(self.graph, &inputs, &outputs);
-        inputs.extend(&leaves);
-        self.load(leaves.into_iter().chain(read))
-            .map_err(Self::fault("the model"))?;
-        let program = Program::compile_on(self.graph, &inputs, &outputs, self.settings.device)
-            .map_err(Self::fault("the unmasked model"))?;
-        let replays: Vec<&Replay> = jobs.iter().map(|job| &self.replays[&job.target]).collect();
-        let masked = jobs.iter().map(|job| self.masked(job)).collect::<Result<Vec<_>, _>>()?;
-
-        let pass = Pass {
-            engine: self,
-            program,
-            inputs,
-            outputs,
-            jobs,
-            replays,
-            masked,
-        };
-        let averages = pass.run()?;
+        .run()?;
         let mut fault = None;
         let mut values: Vec<(Option<String>, f64)> = Vec::new();
-        let digests = std::iter::once(None).chain(jobs.iter().map(|job| Some(job.digest.to_owned())));
+        let digests = std::iter::once(None).chain(jobs.iter().map(|(digest, _)| Some((*digest).to_owned())));
         for (digest, average) in digests.zip(averages) {
             match average {
                 Ok(value) if !self.found.contains_key(&digest) => {
@@ -296,58 +244,27 @@ impl<'a> Engine<'a> {
         self.memory.keep(&values).map_err(SensitivityError::Memory)?;
         fault.map_or(Ok(()), Err)
     }
-
-    /// Puts parameters and constants on the device.
-    fn load(&mut self, values: impl Iterator<Item = ValueId>) -> Result<(), RuntimeError> {
-        for value in values {
-            let tensor = match self.graph.value(value).def {
-                Def::Param(param) => &self.graph.param(param).tensor,
-                Def::Constant(index) => &self.graph.constants[index as usize],
-                _ => continue,
-            };
-            if !self.leaves.contains_key(&value) {
-                let tensor = to_torch(tensor, self.settings.device)?;
-                self.leaves.insert(value, Shared::new(tensor));
-            }
-        }
-        Ok(())
-    }
-
-    /// The parameters that a job changes, by value.
-    fn masked(&self, job: &Job<'_>) -> Result<BTreeMap<ValueId, Shared>, SensitivityError> {
-        let mut masked = BTreeMap::new();
-        for change in &job.perturbation.changes {
-            let Some(&value) = self.value_of.get(&change.param) else {
-                continue;
-            };
-            let tensor = change.apply(&self.graph.param(change.param).tensor);
-            let tensor = to_torch(&tensor, self.settings.device).map_err(Self::fault(&job.name))?;
-            masked.insert(value, Shared::new(tensor));
-        }
-        Ok(masked)
-    }
 }
 
 /// The averages of one pass, the baseline's first.
 type Averages = Vec<Result<f64, SensitivityError>>;
 
 /// One pass over the data.
-struct Pass<'a> {
-    engine: &'a Engine<'a>,
-    program: Program,
-    inputs: Vec<ValueId>,
-    outputs: Vec<ValueId>,
-    jobs: &'a [Job<'a>],
-    replays: Vec<&'a Replay>,
-    masked: Vec<BTreeMap<ValueId, Shared>>,
+struct Wave<'a> {
+    dataset: &'a Dataset,
+    metric: &'a dyn Metric,
+    settings: &'a Settings<'a>,
+    pass: Pass<'a>,
+    /// Computed and reused before this pass.
+    cells: (u64, u64),
+    done: &'a AtomicU64,
+    total: u64,
 }
 
-impl Pass<'_> {
+impl Wave<'_> {
     fn run(&self) -> Result<Averages, SensitivityError> {
-        let settings = self.engine.settings;
-        let dataset = self.engine.dataset;
-        let sums: Vec<Mutex<Partial>> = (0..=self.jobs.len()).map(|_| Mutex::default()).collect();
-        let mut reader = dataset.batches(settings.micro_batch);
+        let sums: Vec<Mutex<Partial>> = (0..=self.pass.jobs().len()).map(|_| Mutex::default()).collect();
+        let mut reader = self.dataset.batches(self.settings.micro_batch);
         // As many micro-batches at once as there are threads: their kept values are what takes memory.
         let width = rayon::current_num_threads().max(1);
         loop {
@@ -363,7 +280,7 @@ impl Pass<'_> {
             }
             together.par_iter().try_for_each(|batch| self.batch(batch, &sums))?;
         }
-        let names = std::iter::once("the unmasked model").chain(self.jobs.iter().map(|job| job.name.as_str()));
+        let names = std::iter::once(WHOLE).chain(self.pass.jobs().iter().map(|job| job.name.as_str()));
         let finished = sums.iter().zip(names).map(|(sum, cell)| {
             let partial = sum
                 .lock()
@@ -378,13 +295,13 @@ impl Pass<'_> {
 
     /// Tells that one more forward is done.
     fn tick(&self) {
-        let now = self.engine.done.fetch_add(1, Ordering::Relaxed) + 1;
-        (self.engine.settings.progress)(now, self.engine.total);
+        let now = self.done.fetch_add(1, Ordering::Relaxed) + 1;
+        (self.settings.progress)(now, self.total);
     }
 
     fn check_stop(&self) -> Result<(), SensitivityError> {
-        if (self.engine.settings.stop)() {
-            let (computed, reused) = (self.engine.computed, self.engine.reused);
+        if (self.settings.stop)() {
+            let (computed, reused) = self.cells;
             return Err(SensitivityError::Interrupted { computed, reused });
         }
         Ok(())
@@ -392,75 +309,16 @@ impl Pass<'_> {
 
     fn batch(&self, batch: &Batch, sums: &[Mutex<Partial>]) -> Result<(), SensitivityError> {
         self.check_stop()?;
-        let whole = "the unmasked model";
-        let fault = Engine::fault(whole);
-        let (kept, baseline) = with_worker(|| {
-            let mut given = Vec::with_capacity(self.inputs.len());
-            for input in &batch.inputs {
-                given.push(to_torch(&self.padded(input), self.engine.settings.device)?);
-            }
-            let samples: Vec<Shared> = given.iter().map(|tensor| Shared::new(tensor.shallow_clone())).collect();
-            given.extend(
-                self.inputs[given.len()..]
-                    .iter()
-                    .map(|value| self.engine.leaves[value].get()),
-            );
-            let results = self.program.run(&given)?;
-            let baseline = from_torch(&results[0])?;
-            let inputs = self.engine.graph.inputs.iter().copied().zip(samples);
-            let kept: BTreeMap<ValueId, Shared> = self
-                .outputs
-                .iter()
-                .copied()
-                .zip(results.into_iter().map(Shared::new))
-                .chain(inputs)
-                .collect();
-            Ok((kept, baseline))
-        })
-        .map_err(&fault)?;
-        let baseline = self.measured(&baseline, batch);
-        self.add(&sums[0], &baseline, batch, &baseline, whole)?;
+        let baseline = self.pass.baseline(batch)?;
+        self.add(&sums[0], &baseline.outputs, batch, &baseline, WHOLE)?;
         self.tick();
-        (0..self.jobs.len()).into_par_iter().try_for_each(|at| {
+        self.pass.jobs().par_iter().enumerate().try_for_each(|(at, job)| {
             self.check_stop()?;
-            let job = &self.jobs[at];
-            let outputs = match &self.replays[at].program {
-                None => baseline.clone(),
-                Some(program) => {
-                    let outputs = with_worker(|| {
-                        let pick = |value: &ValueId| {
-                            let masked = self.masked[at].get(value).or_else(|| self.engine.leaves.get(value));
-                            masked.or_else(|| kept.get(value)).map(Shared::get)
-                        };
-                        let inputs: Option<Vec<DeviceTensor>> = self.replays[at].inputs.iter().map(pick).collect();
-                        let inputs = inputs.ok_or_else(|| RuntimeError::Leaf { name: job.name.clone() })?;
-                        from_torch(&program.run(&inputs)?[0])
-                    });
-                    self.measured(&outputs.map_err(Engine::fault(&job.name))?, batch)
-                }
-            };
+            let outputs = self.pass.replay(at, batch, &baseline)?;
             self.add(&sums[at + 1], &outputs, batch, &baseline, &job.name)?;
             self.tick();
             Ok(())
         })
-    }
-
-    /// A short batch with copies of its last sample behind it, where the model takes one size only.
-    fn padded(&self, input: &Tensor) -> Tensor {
-        let (rows, wanted) = (input.shape()[0], self.engine.settings.micro_batch);
-        if !self.engine.settings.pad || rows == wanted || rows == 0 {
-            return input.clone();
-        }
-        let order: Vec<usize> = (0..wanted).map(|row| row.min(rows - 1)).collect();
-        input.select(0, &order)
-    }
-
-    /// Outputs of the batch's own samples.
-    fn measured(&self, outputs: &Tensor, batch: &Batch) -> Tensor {
-        match outputs.rows(0, batch.len()) {
-            Some(rows) if self.engine.settings.pad => rows,
-            _ => outputs.clone(),
-        }
     }
 
     fn add(
@@ -468,7 +326,7 @@ impl Pass<'_> {
         sum: &Mutex<Partial>,
         outputs: &Tensor,
         batch: &Batch,
-        baseline: &Tensor,
+        baseline: &Baseline,
         cell: &str,
     ) -> Result<(), SensitivityError> {
         let fault = |source: MetricError| SensitivityError::Metric {
@@ -476,9 +334,8 @@ impl Pass<'_> {
             source,
         };
         let values = self
-            .engine
             .metric
-            .per_sample(outputs, batch, Some(baseline))
+            .per_sample(outputs, batch, Some(&baseline.outputs))
             .map_err(fault)?;
         let mut sum = sum
             .lock()

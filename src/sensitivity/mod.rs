@@ -10,6 +10,7 @@
 
 mod batching;
 mod engine;
+mod pass;
 mod perturb;
 mod replay;
 
