@@ -1,0 +1,150 @@
+//! One stage: its artifact from the store, or computed under a lease.
+
+use super::{Options, RunError, StageRun};
+use crate::pipeline::{Cells, Context, Event, Failure, Outcome, Output, Read, Sink, Stage, Status, Stop};
+use crate::store::{Artifact, Busy, Document, Key, NewArtifact, Store, StoreError};
+use serde_json::{Value, json};
+use std::time::Instant;
+
+/// One stage and all that it is run with.
+pub(super) struct Work<'a> {
+    pub stage: &'a dyn Stage,
+    pub store: &'a Store,
+    pub output: &'a Output,
+    pub options: &'a Options,
+    pub stop: &'a Stop,
+    pub sink: &'a dyn Sink,
+    pub read: &'a Read,
+}
+
+impl Work<'_> {
+    /// Restores or computes the stage; what happened goes into `one`.
+    pub fn carry_out(&self, one: &mut StageRun) -> Result<Option<Artifact>, RunError> {
+        let start = Instant::now();
+        let result = self.obtain(one);
+        one.seconds = start.elapsed().as_secs_f64();
+        let failure = match result {
+            Ok(artifact) => match self.output.place(self.stage, &artifact) {
+                Ok(()) => {
+                    self.tell(one, &artifact.notes);
+                    one.files = artifact.files.keys().cloned().collect();
+                    return Ok(Some(artifact));
+                }
+                Err(error) => Failure::of(error),
+            },
+            Err(Trouble::Stage(failure)) => failure,
+            Err(Trouble::Busy(Busy::Stopped)) => Failure::Stopped(Cells::default()),
+            Err(Trouble::Busy(Busy::Store(error))) => Failure::of(error),
+            Err(Trouble::Busy(held)) => return Err(held.into()),
+        };
+        match failure {
+            Failure::Stopped(cells) => {
+                one.status = Status::Skipped;
+                one.cells = cells;
+                one.message = Some("stopped; what was finished is kept".into());
+            }
+            Failure::Failed(_) => {
+                one.status = Status::Failed;
+                one.message = Some(failure.text());
+            }
+        }
+        Ok(None)
+    }
+
+    fn obtain(&self, one: &mut StageRun) -> Result<Artifact, Trouble> {
+        let document = self.stage.document(self.store, self.read)?;
+        let key = document.key();
+        one.key = Some(key);
+        if let Some(artifact) = self.stored(key, one)? {
+            return Ok(artifact);
+        }
+        let id = self.stage.id();
+        let mut waiting = || {
+            let what = format!("another run, which computes {id}");
+            self.sink.event(&Event::Waiting { what });
+        };
+        let _lease = self
+            .store
+            .lease(key, self.options.wait, &mut waiting, &|| self.stop.is_set())?;
+        // Whoever held the lease may have left the very result.
+        if let Some(artifact) = self.stored(key, one)? {
+            return Ok(artifact);
+        }
+        self.compute(&document, one)
+    }
+
+    fn stored(&self, key: Key, one: &mut StageRun) -> Result<Option<Artifact>, Trouble> {
+        if self.options.no_cache {
+            return Ok(None);
+        }
+        let found = self.store.artifact(key)?;
+        if let Some(artifact) = &found {
+            one.status = Status::Cached;
+            one.cells.reused = artifact.notes.get("cells").and_then(Value::as_u64).unwrap_or_default();
+        }
+        Ok(found)
+    }
+
+    fn compute(&self, document: &Document, one: &mut StageRun) -> Result<Artifact, Trouble> {
+        self.sink.event(&Event::StageStarted {
+            id: one.id.clone(),
+            kind: one.kind,
+        });
+        let context = Context {
+            store: self.store,
+            stop: self.stop,
+            read: self.read,
+            fresh: self.options.no_cache,
+            id: self.stage.id(),
+            events: self.sink,
+        };
+        let Outcome {
+            files,
+            cells,
+            summary,
+            warnings,
+        } = self.stage.run(&context)?;
+        let notes = json!({"cells": cells.computed + cells.reused, "summary": summary, "warnings": warnings});
+        let artifact = self.store.put_artifact(document, &NewArtifact { files, notes })?;
+        one.status = Status::Computed;
+        one.cells = cells;
+        Ok(artifact)
+    }
+
+    /// Tells what is stored beside the files.
+    fn tell(&self, one: &mut StageRun, notes: &Value) {
+        let lines = |name: &str| -> Vec<String> {
+            let lines = notes.get(name).and_then(Value::as_array).into_iter().flatten();
+            lines.filter_map(|line| line.as_str().map(str::to_owned)).collect()
+        };
+        one.summary = lines("summary");
+        for message in lines("warnings") {
+            let id = one.id.clone();
+            self.sink.event(&Event::Warning { id, message });
+        }
+    }
+}
+
+/// What may go wrong with one stage.
+enum Trouble {
+    Stage(Failure),
+    Busy(Busy),
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Trouble {
+        Trouble::Stage(failure)
+    }
+}
+
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Trouble {
+        Trouble::Stage(Failure::of(error))
+    }
+}
+
+impl From<Busy> for Trouble {
+    fn from(busy: Busy) -> Trouble {
+        Trouble::Busy(busy)
+    }
+}
