@@ -6,7 +6,7 @@
 use crate::dataset::Batch;
 use crate::tensor::{DType, Tensor};
 
-use super::{Metric, MetricError, row, samples};
+use super::{Form, Forward, Metric, MetricError, PerSample, row, samples};
 
 /// The fraction of positions whose largest output is the target's.
 pub(super) struct Accuracy;
@@ -25,10 +25,8 @@ impl Metric for Accuracy {
         "accuracy".into()
     }
 
-    fn per_sample(&self, outputs: &Tensor, batch: &Batch, _: Option<&Tensor>) -> Result<Vec<f64>, MetricError> {
-        by_class(&self.name(), outputs, batch, |logits, class| {
-            f64::from(logits.argmax() == class)
-        })
+    fn form(&self) -> Form<'_> {
+        Form::PerSample(self)
     }
 
     fn maximize(&self) -> bool {
@@ -45,15 +43,8 @@ impl Metric for TopK {
         format!("top_{}", self.0)
     }
 
-    fn per_sample(&self, outputs: &Tensor, batch: &Batch, _: Option<&Tensor>) -> Result<Vec<f64>, MetricError> {
-        let (k, classes) = (self.0, outputs.shape().get(1).copied());
-        match classes {
-            _ if k == 0 => Err(MetricError::NoK),
-            Some(classes) if k > classes => Err(MetricError::TooManyClasses { k, classes }),
-            _ => by_class(&self.name(), outputs, batch, |logits, class| {
-                f64::from(logits.rank(class) < k)
-            }),
-        }
+    fn form(&self) -> Form<'_> {
+        Form::PerSample(self)
     }
 
     fn maximize(&self) -> bool {
@@ -70,12 +61,8 @@ impl Metric for CrossEntropy {
         "cross_entropy".into()
     }
 
-    fn per_sample(&self, outputs: &Tensor, batch: &Batch, _: Option<&Tensor>) -> Result<Vec<f64>, MetricError> {
-        by_class(&self.name(), outputs, batch, |logits, class| {
-            let largest = logits.iter().fold(f64::NEG_INFINITY, f64::max);
-            let total: f64 = logits.iter().map(|logit| (logit - largest).exp()).sum();
-            total.ln() - (logits.get(class) - largest)
-        })
+    fn form(&self) -> Form<'_> {
+        Form::PerSample(self)
     }
 
     fn maximize(&self) -> bool {
@@ -92,21 +79,8 @@ impl Metric for Agreement {
         "agreement".into()
     }
 
-    fn per_sample(&self, outputs: &Tensor, batch: &Batch, baseline: Option<&Tensor>) -> Result<Vec<f64>, MetricError> {
-        let baseline = baseline.ok_or_else(|| MetricError::NoBaseline { metric: self.name() })?;
-        if baseline.shape() != outputs.shape() {
-            return Err(MetricError::BaselineShape {
-                outputs: outputs.shape().to_vec(),
-                baseline: baseline.shape().to_vec(),
-            });
-        }
-        let shape = Shape::new(&self.name(), outputs, batch)?;
-        let mean = |index| {
-            let (own, wanted) = (row(outputs, index), row(baseline, index));
-            let equal = |position: &usize| shape.at(&own, *position).argmax() == shape.at(&wanted, *position).argmax();
-            (0..shape.positions).filter(equal).count() as f64 / shape.positions as f64
-        };
-        Ok((0..shape.samples).map(mean).collect())
+    fn form(&self) -> Form<'_> {
+        Form::PerSample(self)
     }
 
     fn maximize(&self) -> bool {
@@ -123,6 +97,66 @@ impl Metric for Agreement {
 
     fn check_targets(&self, _: Option<DType>) -> Result<(), MetricError> {
         Ok(())
+    }
+}
+
+impl PerSample for Accuracy {
+    fn values(&self, forward: &Forward<'_>) -> Result<Vec<f64>, MetricError> {
+        by_class(&self.name(), forward, |logits, class| {
+            f64::from(logits.argmax() == class)
+        })
+    }
+
+    fn bounds(&self) -> Option<(f64, f64)> {
+        Some((0.0, 1.0))
+    }
+}
+
+impl PerSample for TopK {
+    fn values(&self, forward: &Forward<'_>) -> Result<Vec<f64>, MetricError> {
+        let (k, classes) = (self.0, forward.output()?.shape().get(1).copied());
+        match classes {
+            _ if k == 0 => Err(MetricError::NoK),
+            Some(classes) if k > classes => Err(MetricError::TooManyClasses { k, classes }),
+            _ => by_class(&self.name(), forward, |logits, class| f64::from(logits.rank(class) < k)),
+        }
+    }
+
+    fn bounds(&self) -> Option<(f64, f64)> {
+        Some((0.0, 1.0))
+    }
+}
+
+impl PerSample for CrossEntropy {
+    fn values(&self, forward: &Forward<'_>) -> Result<Vec<f64>, MetricError> {
+        by_class(&self.name(), forward, |logits, class| {
+            let largest = logits.iter().fold(f64::NEG_INFINITY, f64::max);
+            let total: f64 = logits.iter().map(|logit| (logit - largest).exp()).sum();
+            total.ln() - (logits.get(class) - largest)
+        })
+    }
+}
+
+impl PerSample for Agreement {
+    fn values(&self, forward: &Forward<'_>) -> Result<Vec<f64>, MetricError> {
+        let (outputs, baseline) = (forward.output()?, forward.baseline(&self.name())?);
+        if baseline.shape() != outputs.shape() {
+            return Err(MetricError::BaselineShape {
+                outputs: outputs.shape().to_vec(),
+                baseline: baseline.shape().to_vec(),
+            });
+        }
+        let shape = Shape::new(&self.name(), outputs, forward.batch)?;
+        let mean = |index| {
+            let (own, wanted) = (row(outputs, index), row(baseline, index));
+            let equal = |position: &usize| shape.at(&own, *position).argmax() == shape.at(&wanted, *position).argmax();
+            (0..shape.positions).filter(equal).count() as f64 / shape.positions as f64
+        };
+        Ok((0..shape.samples).map(mean).collect())
+    }
+
+    fn bounds(&self) -> Option<(f64, f64)> {
+        Some((0.0, 1.0))
     }
 }
 
@@ -212,10 +246,10 @@ fn check_classes(metric: String, targets: Option<DType>) -> Result<(), MetricErr
 /// Each sample's mean of `value(logits, class)` over its positions.
 fn by_class(
     metric: &str,
-    outputs: &Tensor,
-    batch: &Batch,
+    forward: &Forward<'_>,
     value: impl Fn(Logits<'_>, usize) -> f64,
 ) -> Result<Vec<f64>, MetricError> {
+    let (outputs, batch) = (forward.output()?, forward.batch);
     check_classes(metric.to_owned(), batch.targets.as_ref().map(Tensor::dtype))?;
     let shape = Shape::new(metric, outputs, batch)?;
     let Some(targets) = &batch.targets else {
@@ -258,7 +292,7 @@ fn larger(a: f64, b: f64) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Kind;
+    use super::super::{Kind, testing};
     use super::*;
 
     fn batch(samples: usize, targets: Option<Tensor>) -> Batch {
@@ -269,10 +303,16 @@ mod tests {
         let mut target_shape = vec![shape[0]];
         target_shape.extend(&shape[2..]);
         let batch = batch(shape[0], Some(Tensor::from_i64(target_shape, targets)));
-        let values = kind
-            .build()
-            .per_sample(&Tensor::from_f32(shape, outputs), &batch, None)
-            .unwrap();
+        let metric = kind.build();
+        let values = testing::values(metric.as_ref(), &Tensor::from_f32(shape, outputs), &batch, None).unwrap();
+        if let Form::PerSample(form) = metric.form()
+            && let Some((low, high)) = form.bounds()
+        {
+            assert!(
+                values.iter().all(|value| (low..=high).contains(value)),
+                "{kind:?}: {values:?}"
+            );
+        }
         assert_eq!(values.len(), expected.len());
         for (value, expected) in values.iter().zip(expected) {
             assert!(
@@ -330,9 +370,7 @@ mod tests {
     fn cross_entropy_of_nan_is_nan() {
         let batch = batch(1, Some(Tensor::from_i64([1], &[0])));
         for logits in [[f32::NAN, 1.0], [1.0, f32::NAN], [f32::INFINITY, f32::INFINITY]] {
-            let values = CrossEntropy
-                .per_sample(&Tensor::from_f32([1, 2], &logits), &batch, None)
-                .unwrap();
+            let values = testing::values(&CrossEntropy, &Tensor::from_f32([1, 2], &logits), &batch, None).unwrap();
             assert!(values[0].is_nan(), "{logits:?}");
         }
     }
@@ -342,10 +380,10 @@ mod tests {
         let outputs = Tensor::from_f32([2, 2], &[1.0, 2.0, 3.0, 0.0]);
         let baseline = Tensor::from_f32([2, 2], &[0.0, 9.0, 0.0, 1.0]);
         assert_eq!(
-            Agreement.per_sample(&outputs, &batch(2, None), Some(&baseline)),
+            testing::values(&Agreement, &outputs, &batch(2, None), Some(&baseline)),
             Ok(vec![1.0, 0.0])
         );
-        assert!(Agreement.per_sample(&outputs, &batch(2, None), None).is_err());
+        assert!(testing::values(&Agreement, &outputs, &batch(2, None), None).is_err());
         assert!(Agreement.check_targets(None).is_ok());
     }
 
@@ -380,12 +418,12 @@ mod tests {
                 "sample 10: targets have shape [2], which does not fit outputs of shape [3] (without batch axis)",
             ),
         ] {
-            let error = kind.build().per_sample(&outputs, &batch(2, targets), None).unwrap_err();
+            let error = testing::values(kind.build().as_ref(), &outputs, &batch(2, targets), None).unwrap_err();
             assert_eq!(error.to_string(), expected);
         }
         let flat = Tensor::from_f32([2], &[0.0; 2]);
         let targets = Some(Tensor::from_i64([2], &[0, 0]));
-        assert!(Accuracy.per_sample(&flat, &batch(2, targets.clone()), None).is_err());
-        assert!(Accuracy.per_sample(&outputs, &batch(1, targets), None).is_err());
+        assert!(testing::values(&Accuracy, &flat, &batch(2, targets.clone()), None).is_err());
+        assert!(testing::values(&Accuracy, &outputs, &batch(1, targets), None).is_err());
     }
 }

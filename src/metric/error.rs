@@ -9,6 +9,8 @@ pub enum MetricError {
     NoTargets { metric: String },
     #[error("{metric} needs classes (integers) as targets, but they are {found}: use mse for such targets")]
     FloatTargets { metric: String, found: DType },
+    #[error("the model gave no output")]
+    NoOutput,
     #[error("{metric} needs the outputs of the unmasked model")]
     NoBaseline { metric: String },
     #[error("the model's first output has shape {outputs:?} for {samples} samples: its first axis must be the batch")]

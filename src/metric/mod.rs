@@ -1,34 +1,64 @@
-//! What is measured: one number a sample, averaged.
+//! What is measured: one number of a model on a dataset.
 //!
-//! Owns the metrics of the pipeline file and the average over samples ([`Partial`]), which comes out the same to the bit
-//! whatever the batches, the threads and the order in which parts are merged. Deliberately runs no model and stops
-//! nothing: early stop and baselines are `sensitivity/`'s.
+//! Owns what a metric is ([`Metric`]), the metrics of the pipeline file that need no other process, and the average over
+//! samples ([`Partial`]), which comes out the same to the bit whatever the batches, the threads and the order in which
+//! parts are merged. Deliberately runs no model and stops nothing: early stop and baselines are `sensitivity/`'s.
 //!
-//! A metric sees the model's first output, `[n, C]` or `[n, C, d1, …]`; in the second case a sample's value is the mean
-//! over its positions. All arithmetic is in float64.
+//! A metric has one of two forms ([`Form`]). One that judges each sample for itself is averaged here; an aggregate (F1,
+//! mAP, BLEU) sees all batches of a cell and gives its number in the end. Whoever measures opens one [`Accumulator`] a
+//! cell, whatever the form, adds the micro-batches in any order and from any thread, and finishes it.
+//!
+//! The metrics here see the model's first output, `[n, C]` or `[n, C, d1, …]`; in the second case a sample's value is
+//! the mean over its positions. All arithmetic is in float64.
 
+mod average;
 mod classes;
 mod error;
 mod mse;
 mod partial;
+#[cfg(test)]
+mod testing;
 
+use average::Average;
 pub use error::MetricError;
 pub use partial::Partial;
 
 use crate::dataset::Batch;
 use crate::tensor::{DType, Tensor};
 
-/// One way to judge a sample's output.
+/// What one forward of one cell gave.
+#[derive(Clone, Copy, Debug)]
+pub struct Forward<'a> {
+    /// What to call the cell: in messages, and towards other processes.
+    pub cell: &'a str,
+    /// The model's output tensors, batch axis first.
+    pub outputs: &'a [Tensor],
+    /// Those of the unmasked model on the same samples; for metrics that say [`Metric::needs_baseline`].
+    pub baseline: Option<&'a [Tensor]>,
+    /// The samples.
+    pub batch: &'a Batch,
+}
+
+impl<'a> Forward<'a> {
+    /// The first output.
+    fn output(&self) -> Result<&'a Tensor, MetricError> {
+        self.outputs.first().ok_or(MetricError::NoOutput)
+    }
+
+    /// The first output of the unmasked model.
+    fn baseline(&self, metric: &str) -> Result<&'a Tensor, MetricError> {
+        let first = self.baseline.and_then(<[Tensor]>::first);
+        first.ok_or_else(|| MetricError::NoBaseline { metric: metric.into() })
+    }
+}
+
+/// One way to judge a model.
 pub trait Metric: Send + Sync {
     /// The name in outputs: `accuracy`, `top_5`, …
     fn name(&self) -> String;
 
-    /// One value for each sample of the batch, in order. `outputs` is the model's first output; `baseline` that of the
-    /// unmasked model on the same samples, for metrics that say [`Metric::needs_baseline`].
-    ///
-    /// # Errors
-    /// When outputs, targets and baseline do not fit together; the message names the sample.
-    fn per_sample(&self, outputs: &Tensor, batch: &Batch, baseline: Option<&Tensor>) -> Result<Vec<f64>, MetricError>;
+    /// How it comes to its number.
+    fn form(&self) -> Form<'_>;
 
     /// Whether more is better.
     fn maximize(&self) -> bool;
@@ -43,6 +73,81 @@ pub trait Metric: Send + Sync {
 
     /// Whether targets of this type can be used; to be asked before anything is run.
     fn check_targets(&self, targets: Option<DType>) -> Result<(), MetricError>;
+}
+
+/// How a metric comes to its number.
+#[derive(Clone, Copy)]
+pub enum Form<'a> {
+    /// The average of one value a sample.
+    PerSample(&'a dyn PerSample),
+    /// A number of all samples together.
+    Aggregate(&'a dyn Aggregate),
+}
+
+/// A metric that judges each sample for itself.
+pub trait PerSample: Send + Sync {
+    /// One value for each sample of the batch, in order.
+    ///
+    /// # Errors
+    /// When outputs, targets and baseline do not fit together; the message names the sample.
+    fn values(&self, forward: &Forward<'_>) -> Result<Vec<f64>, MetricError>;
+
+    /// The least and the largest value that a sample can have, where there are such.
+    fn bounds(&self) -> Option<(f64, f64)> {
+        None
+    }
+}
+
+/// A metric of all samples together.
+pub trait Aggregate: Send + Sync {
+    /// Begins a cell.
+    ///
+    /// # Errors
+    /// When the metric cannot be had.
+    fn open(&self, cell: &str) -> Result<Box<dyn Accumulator + '_>, MetricError>;
+}
+
+/// One cell on its way to its number.
+pub trait Accumulator: Send + Sync {
+    /// Takes a micro-batch in. Each comes once, in any order and from any thread; the number does not depend on it.
+    ///
+    /// # Errors
+    /// As [`PerSample::values`]; and when samples came before.
+    fn add(&self, forward: &Forward<'_>) -> Result<(), MetricError>;
+
+    /// The number.
+    ///
+    /// # Errors
+    /// When it is NaN, a sample is missing, or there is none.
+    fn finish(self: Box<Self>) -> Result<Score, MetricError>;
+}
+
+/// What a metric says in the end.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Score {
+    pub value: f64,
+    /// The number's parts where a metric tells them, such as one a class, by name and in the metric's order.
+    pub parts: Vec<(String, f64)>,
+}
+
+impl From<f64> for Score {
+    fn from(value: f64) -> Score {
+        Score {
+            value,
+            parts: Vec::new(),
+        }
+    }
+}
+
+/// Begins a cell of any metric.
+///
+/// # Errors
+/// When the metric cannot be had.
+pub fn open<'a>(metric: &'a dyn Metric, cell: &str) -> Result<Box<dyn Accumulator + 'a>, MetricError> {
+    match metric.form() {
+        Form::PerSample(judge) => Ok(Box::new(Average::new(judge))),
+        Form::Aggregate(aggregate) => aggregate.open(cell),
+    }
 }
 
 /// The metrics by name.

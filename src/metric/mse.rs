@@ -2,10 +2,9 @@
 //!
 //! Deliberately never broadcasts: a target must have as many elements as the output, axes of size 1 aside.
 
-use crate::dataset::Batch;
 use crate::tensor::{DType, Tensor};
 
-use super::{Metric, MetricError, row, samples};
+use super::{Form, Forward, Metric, MetricError, PerSample, row, samples};
 
 /// The mean of (output − target)² over a sample's elements.
 pub(super) struct Mse;
@@ -15,7 +14,24 @@ impl Metric for Mse {
         "mse".into()
     }
 
-    fn per_sample(&self, outputs: &Tensor, batch: &Batch, _: Option<&Tensor>) -> Result<Vec<f64>, MetricError> {
+    fn form(&self) -> Form<'_> {
+        Form::PerSample(self)
+    }
+
+    fn maximize(&self) -> bool {
+        false
+    }
+
+    fn check_targets(&self, targets: Option<DType>) -> Result<(), MetricError> {
+        targets
+            .map(|_| ())
+            .ok_or_else(|| MetricError::NoTargets { metric: self.name() })
+    }
+}
+
+impl PerSample for Mse {
+    fn values(&self, forward: &Forward<'_>) -> Result<Vec<f64>, MetricError> {
+        let (outputs, batch) = (forward.output()?, forward.batch);
         let samples = samples(outputs, batch)?;
         let targets = batch
             .targets
@@ -47,35 +63,25 @@ impl Metric for Mse {
         };
         Ok((0..samples).map(mean).collect())
     }
-
-    fn maximize(&self) -> bool {
-        false
-    }
-
-    fn check_targets(&self, targets: Option<DType>) -> Result<(), MetricError> {
-        targets
-            .map(|_| ())
-            .ok_or_else(|| MetricError::NoTargets { metric: self.name() })
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing;
     use super::*;
+    use crate::dataset::Batch;
 
     #[test]
     fn elements_are_averaged_first() {
         let outputs = Tensor::from_f32([2, 2], &[1.0, 2.0, 3.0, 5.0]);
         let batch = |targets| Batch::new(vec![outputs.clone()], Some(targets), 0);
-        let values = Mse.per_sample(
+        let values = testing::values(
+            &Mse,
             &outputs,
             &batch(Tensor::from_f32([2, 2, 1], &[0.0, 0.0, 3.0, 4.0])),
             None,
         );
         assert_eq!(values, Ok(vec![2.5, 0.5]));
-        assert!(
-            Mse.per_sample(&outputs, &batch(Tensor::from_f32([2], &[0.0; 2])), None)
-                .is_err()
-        );
+        assert!(testing::values(&Mse, &outputs, &batch(Tensor::from_f32([2], &[0.0; 2])), None).is_err());
     }
 }

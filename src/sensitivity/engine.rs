@@ -5,12 +5,11 @@ use super::perturb::{Perturbation, Plan, Target};
 use super::{Cell, EarlyStop, SensitivityError, Table};
 use crate::dataset::{Batch, Dataset};
 use crate::graph::Graph;
-use crate::metric::{Metric, MetricError, Partial};
+use crate::metric::{self, Accumulator, Forward, Metric, MetricError};
 use crate::runtime::Device;
 use crate::tensor::Tensor;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Cells that one pass over the data measures at most, so that an interrupted run keeps what earlier passes found; one
@@ -246,6 +245,9 @@ impl<'a> Engine<'a> {
     }
 }
 
+/// One cell's metric on its way.
+type Sum<'a> = Box<dyn Accumulator + 'a>;
+
 /// The averages of one pass, the baseline's first.
 type Averages = Vec<Result<f64, SensitivityError>>;
 
@@ -263,7 +265,9 @@ struct Wave<'a> {
 
 impl Wave<'_> {
     fn run(&self) -> Result<Averages, SensitivityError> {
-        let sums: Vec<Mutex<Partial>> = (0..=self.pass.jobs().len()).map(|_| Mutex::default()).collect();
+        let names = || std::iter::once(WHOLE).chain(self.pass.jobs().iter().map(|job| job.name.as_str()));
+        let open = |cell| metric::open(self.metric, cell).map_err(fault(cell));
+        let sums: Vec<Sum<'_>> = names().map(open).collect::<Result<_, _>>()?;
         let mut reader = self.dataset.batches(self.settings.micro_batch);
         // As many micro-batches at once as there are threads: their kept values are what takes memory.
         let width = rayon::current_num_threads().max(1);
@@ -280,16 +284,10 @@ impl Wave<'_> {
             }
             together.par_iter().try_for_each(|batch| self.batch(batch, &sums))?;
         }
-        let names = std::iter::once(WHOLE).chain(self.pass.jobs().iter().map(|job| job.name.as_str()));
-        let finished = sums.iter().zip(names).map(|(sum, cell)| {
-            let partial = sum
-                .lock()
-                .map_err(|_| SensitivityError::Memory("a worker panicked".into()))?;
-            partial.finish().map_err(|source| SensitivityError::Metric {
-                cell: cell.into(),
-                source,
-            })
-        });
+        let finished = sums
+            .into_iter()
+            .zip(names())
+            .map(|(sum, cell)| Ok(sum.finish().map_err(fault(cell))?.value));
         Ok(finished.collect())
     }
 
@@ -307,7 +305,7 @@ impl Wave<'_> {
         Ok(())
     }
 
-    fn batch(&self, batch: &Batch, sums: &[Mutex<Partial>]) -> Result<(), SensitivityError> {
+    fn batch(&self, batch: &Batch, sums: &[Sum<'_>]) -> Result<(), SensitivityError> {
         self.check_stop()?;
         let baseline = self.pass.baseline(batch)?;
         self.add(&sums[0], &baseline.outputs, batch, &baseline, WHOLE)?;
@@ -323,23 +321,25 @@ impl Wave<'_> {
 
     fn add(
         &self,
-        sum: &Mutex<Partial>,
+        sum: &Sum<'_>,
         outputs: &Tensor,
         batch: &Batch,
         baseline: &Baseline,
         cell: &str,
     ) -> Result<(), SensitivityError> {
-        let fault = |source: MetricError| SensitivityError::Metric {
-            cell: cell.into(),
-            source,
+        let forward = Forward {
+            cell,
+            outputs: std::slice::from_ref(outputs),
+            baseline: Some(std::slice::from_ref(&baseline.outputs)),
+            batch,
         };
-        let values = self
-            .metric
-            .per_sample(outputs, batch, Some(&baseline.outputs))
-            .map_err(fault)?;
-        let mut sum = sum
-            .lock()
-            .map_err(|_| SensitivityError::Memory("a worker panicked".into()))?;
-        sum.merge(Partial::new(batch.first, values)).map_err(fault)
+        sum.add(&forward).map_err(fault(cell))
+    }
+}
+
+fn fault(cell: &str) -> impl Fn(MetricError) -> SensitivityError + '_ {
+    move |source| SensitivityError::Metric {
+        cell: cell.into(),
+        source,
     }
 }

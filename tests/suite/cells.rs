@@ -4,7 +4,7 @@ use super::golden::{self, Remembered};
 use secateur::dataset::Dataset;
 use secateur::graph::Graph;
 use secateur::mask::saliency::{Method, Ties};
-use secateur::metric::{Kind, Partial};
+use secateur::metric::{self, Forward, Kind};
 use secateur::runtime::{Runtime, device};
 use secateur::sensitivity::{
     EarlyStop, Plan, SensitivityError, Settings, Table, Target, group_targets, layer_targets, measure,
@@ -52,17 +52,22 @@ fn groups(graph: &Graph, dataset: &Dataset) -> Vec<Target> {
 fn plain(graph: &Graph, dataset: &Dataset) -> f64 {
     let runtime = Runtime::new();
     let metric = METRIC.build();
-    let mut sum = Partial::default();
+    let sum = metric::open(metric.as_ref(), "the whole model").expect("an accumulator");
     for batch in dataset.batches(BATCH) {
         let batch = batch.expect("a batch");
         let given = [(graph.inputs[0], batch.inputs[0].clone())];
         let outputs = runtime
             .run(graph, &given, &graph.output_values()[..1])
             .expect("outputs");
-        let values = metric.per_sample(&outputs[0], &batch, None).expect("values");
-        sum.merge(Partial::new(batch.first, values)).expect("every sample once");
+        let forward = Forward {
+            cell: "the whole model",
+            outputs: &outputs,
+            baseline: None,
+            batch: &batch,
+        };
+        sum.add(&forward).expect("every sample once");
     }
-    sum.finish().expect("a number")
+    sum.finish().expect("a number").value
 }
 
 fn table(
