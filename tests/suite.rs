@@ -21,4 +21,6 @@ mod suite {
     mod run;
     #[cfg(feature = "torch")]
     mod sensitivity;
+    #[cfg(feature = "torch")]
+    mod topology;
 }

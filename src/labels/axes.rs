@@ -159,15 +159,17 @@ fn carry(
     }
     let elements = spread(&row, &from.shape[source.clone()], axis - source.start);
     let shape = to.shape[target.clone()].to_vec();
-    if let Some((axis, row)) = settle(&elements, &shape, split, labels, reason) {
+    if let Some((axis, row)) = settle(&elements, &shape, target.start, split, labels, reason) {
         to.rows[target.start + axis] = Some(row);
     }
 }
 
-/// Finds the one axis along which an element-wise labelling varies, tying labels where there are several.
+/// Finds the one axis along which an element-wise labelling varies, tying labels where there are several. `first` is the
+/// axis of the whole value with which `shape` starts.
 pub(super) fn settle(
     elements: &[Label],
     shape: &[usize],
+    first: usize,
     split: Split,
     labels: &mut Labels,
     reason: Reason,
@@ -210,10 +212,10 @@ pub(super) fn settle(
         *slot = labels.fresh(1)[0];
     }
     if let (Some(node), true) = (reason.node, varying.len() > 1) {
-        let extents = varying.iter().map(|&axis| shape[axis]).collect();
         labels.note_parts(Parts {
             node,
-            extents,
+            axes: varying.iter().map(|&axis| first + axis).collect(),
+            extents: varying.iter().map(|&axis| shape[axis]).collect(),
             row: row.clone(),
         });
     }

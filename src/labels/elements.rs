@@ -31,5 +31,5 @@ pub fn from_elements(moved: &Tensor, split: Split, labels: &mut Labels, reason: 
             }
         })
         .collect();
-    settle(&elements, moved.shape(), split, labels, reason)
+    settle(&elements, moved.shape(), 0, split, labels, reason)
 }

@@ -61,7 +61,9 @@ pub struct Multiple {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parts {
     pub node: NodeId,
-    /// Extents of the parts that vary, outermost first.
+    /// The axes of the node's output that hold the parts, outermost first.
+    pub axes: Vec<usize>,
+    /// Their extents.
     pub extents: Vec<usize>,
     /// The labels of the part that kept them.
     pub row: Vec<Label>,
@@ -88,6 +90,7 @@ pub struct Labels {
     multiples: Vec<Multiple>,
     parts: Vec<Parts>,
     products: Vec<Label>,
+    mixed: Vec<Label>,
 }
 
 impl Default for Labels {
@@ -102,6 +105,7 @@ impl Default for Labels {
             multiples: Vec::new(),
             parts: Vec::new(),
             products: Vec::new(),
+            mixed: Vec::new(),
         }
     }
 }
@@ -217,6 +221,15 @@ impl Labels {
     /// Labels of products of activations, one a row.
     pub fn products(&self) -> &[Label] {
         &self.products
+    }
+
+    /// Notes labels that a norm mixes and that may go all the same: what is left is not exactly the network without them.
+    pub fn note_mixed(&mut self, row: &[Label]) {
+        self.mixed.extend_from_slice(row);
+    }
+
+    pub fn mixed(&self) -> &[Label] {
+        &self.mixed
     }
 
     pub fn balances(&self) -> &[Balance] {

@@ -48,7 +48,9 @@ fn group_norm(site: &mut Site) -> Result<(), Trouble> {
     if let Some(row) = &row {
         let why = site.why("normalises over each group of them");
         if groups == 1 {
-            if !site.approximate {
+            if site.approximate {
+                site.labels.note_mixed(row);
+            } else {
                 site.labels.freeze(row, Reason { what: MIXES, ..why });
             }
         } else {
@@ -83,7 +85,10 @@ fn trailing(site: &mut Site) -> Result<(), Trouble> {
             }
         }
     }
-    if !site.approximate {
+    if site.approximate {
+        let rows = output.rows[first..].iter().flatten();
+        rows.for_each(|row| site.labels.note_mixed(row));
+    } else {
         site.freeze_axes(&output, first..input.axes.rank(), MIXES);
     }
     site.give([Fact::tensor(output, input.dtype)]);

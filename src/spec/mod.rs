@@ -32,8 +32,8 @@ pub use near::nearest;
 pub use schema::schema_json;
 pub use set::Set;
 pub use steps::{
-    Compat, Dependencies, DependencyKind, EarlyStop, Flops, Granularity, MaskFix, Masks, Method, Sensitivity, Step,
-    StepMasks, StopMode, round_sparsity,
+    Compat, Dependencies, DependencyKind, EarlyStop, Flops, Granularity, HeadCut, MaskFix, Masks, Method, Sensitivity,
+    Step, StepMasks, StopMode, round_sparsity,
 };
 pub use types::{
     ArraySource, Dataset, IdxSource, ImageFolderSource, InputPath, Metric, Model, Normalize, Pipeline, Precision,

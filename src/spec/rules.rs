@@ -5,7 +5,7 @@
 
 use super::diagnostic::{Diagnostic, Sources, Span};
 use super::near::nearest;
-use super::node::{Entry, Node, item_path, key_path, shorten};
+use super::node::{Data, Entry, Node, item_path, key_path, shorten};
 use super::steps::round_sparsity;
 
 /// The name of the file beside the steps' folders.
@@ -25,6 +25,7 @@ pub(super) fn apply(root: &Node, sources: &Sources, faults: &mut Vec<Diagnostic>
         if step.kind == "sensitivity" {
             rules.sensitivity(step);
         }
+        rules.cuts(step);
     }
 }
 
@@ -242,6 +243,29 @@ impl<'a> Rules<'a, '_> {
             if let Some((_, path, span)) = self.reference(&steps[cycle[0]]) {
                 let message = format!("steps wait for each other in a cycle: {}", names.join(" → "));
                 self.report(span, &path, message, Some("let one of them read its masks from a file"));
+            }
+        }
+    }
+
+    /// How units are cut says something only where there are units.
+    fn cuts(&mut self, step: &Step<'_>) {
+        let body = &step.entry.value;
+        let word = |key: &str| body.get(key).and_then(Node::as_text);
+        let (message, help) = match step.kind {
+            "sensitivity" if word("granularity") != Some("group") => (
+                "means something for coupled groups only",
+                "add `granularity: group`, or leave it out",
+            ),
+            "mask_fix" if word("compat") == Some("nni") => {
+                ("means nothing to NNI", "use `compat: exact`, or leave it out")
+            }
+            _ => return,
+        };
+        for key in ["heads", "approximate"] {
+            let Some(entry) = body.entry(key) else { continue };
+            if entry.value.as_text() == Some("whole") || matches!(entry.value.data, Data::Bool(true)) {
+                let message = format!("`{key}` {message}");
+                self.report(entry.value.span, &key_path(&step.path, &entry.key), message, Some(help));
             }
         }
     }

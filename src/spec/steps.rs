@@ -70,6 +70,12 @@ pub struct Sensitivity {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1), example = ["layer1.*", "conv1"])]
     pub layers: Option<Vec<LayerPattern>>,
+    /// How the groups of attention heads are cut, under `granularity: group`.
+    #[serde(default)]
+    pub heads: HeadCut,
+    /// Whether channels that a norm mixes form groups too, under `granularity: group`.
+    #[serde(default)]
+    pub approximate: bool,
     /// Whose rules decide ties.
     #[serde(default)]
     pub compat: Compat,
@@ -127,6 +133,17 @@ pub enum Compat {
     Nni,
 }
 
+/// How attention heads are cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HeadCut {
+    /// The same positions go within every head: as many heads, each smaller.
+    #[default]
+    Within,
+    /// Whole heads go: fewer heads, each as large as before.
+    Whole,
+}
+
 /// Ends a layer's row at the first value beyond a bound.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -162,6 +179,13 @@ pub struct Dependencies {
     #[serde(default = "default_kinds")]
     #[schemars(length(min = 1))]
     pub kinds: BTreeSet<DependencyKind>,
+    /// How attention heads are cut; `coupling.json` lists the other way under `alternatives`.
+    #[serde(default)]
+    pub heads: HeadCut,
+    /// Whether channels that a norm mixes (layer norm, RMS norm) may go as well. What is left then is not exactly the
+    /// network without them.
+    #[serde(default)]
+    pub approximate: bool,
     /// Whose rules are followed.
     #[serde(default)]
     pub compat: Compat,
@@ -211,6 +235,12 @@ pub struct MaskFix {
     /// The masks to repair: a `.pth` or `.safetensors` file, or `{step: ID}` for another step's masks.
     #[schemars(example = &"quickstart/masks.pth", example = json!({"step": "mask_fix"}))]
     pub masks: Masks,
+    /// How attention heads are cut.
+    #[serde(default)]
+    pub heads: HeadCut,
+    /// Whether masks agree on channels that a norm mixes too, so that they can be cut out, though not exactly.
+    #[serde(default)]
+    pub approximate: bool,
     /// Whose rules are followed.
     #[serde(default)]
     pub compat: Compat,

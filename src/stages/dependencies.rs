@@ -1,9 +1,9 @@
 //! `dependencies`: which layers lose channels together.
 
-use super::shared::Shared;
+use super::shared::{Cut, Shared, Walk};
 use super::tables;
 use crate::pipeline::{Context, Failure, Outcome, Read, Stage};
-use crate::spec::{self, Compat, DependencyKind};
+use crate::spec::{self, Compat, DependencyKind, HeadCut};
 use crate::store::{Document, Store};
 use crate::topology;
 use serde_json::json;
@@ -23,6 +23,14 @@ pub struct Dependencies {
 impl Dependencies {
     pub fn new(shared: Arc<Shared>, step: spec::Dependencies) -> Dependencies {
         Dependencies { shared, step }
+    }
+
+    fn walk(&self, heads: HeadCut) -> Result<Walk<'_>, Failure> {
+        self.shared.walk_cut(Cut {
+            heads,
+            approximate: self.step.approximate,
+            ..Cut::default()
+        })
     }
 }
 
@@ -45,11 +53,13 @@ impl Stage for Dependencies {
             .with("algorithm", ALGORITHM)
             .with("topology", self.shared.topology_document(store)?)
             .with("kinds", json!(self.step.kinds))
-            .with("compat", json!(self.step.compat)))
+            .with("compat", json!(self.step.compat))
+            .with("heads", json!(self.step.heads))
+            .with("approximate", self.step.approximate))
     }
 
     fn run(&self, context: &Context<'_>) -> Result<Outcome, Failure> {
-        let mut walked = self.shared.walk()?;
+        let mut walked = self.walk(self.step.heads)?;
         let nni = (self.step.compat == Compat::Nni).then(|| topology::nni_sets(&walked));
         let title = if nni.is_some() {
             "Convolutional Layers"
@@ -101,7 +111,15 @@ impl Stage for Dependencies {
             };
             outcome.files.insert(name.into(), bytes);
         }
-        let coupling = topology::coupling(&mut walked);
+        let mut coupling = topology::coupling(&mut walked);
+        if coupling.groups.iter().any(|group| group.heads.is_some()) {
+            let other = match self.step.heads {
+                HeadCut::Within => HeadCut::Whole,
+                HeadCut::Whole => HeadCut::Within,
+            };
+            coupling.alternatives = topology::coupling(&mut self.walk(other)?.walked).groups;
+            coupling.alternatives.retain(|group| group.heads.is_some());
+        }
         let groups = tables::count(coupling.groups.len(), "coupled group", "coupled groups");
         let frozen = tables::count(coupling.frozen.len(), "layer", "layers");
         outcome

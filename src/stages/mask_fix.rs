@@ -1,6 +1,6 @@
 //! `mask_fix`: masks without conflicts, ready to be cut out.
 
-use super::shared::Shared;
+use super::shared::{Cut, Shared};
 use super::tables;
 use crate::mask::conflict::{Axis, Repair, Rules, masked_axis, repair};
 use crate::mask::{MaskSet, file, ties};
@@ -62,8 +62,15 @@ impl MaskFix {
                 let walked = self.shared.walk()?;
                 (ties::nni(&walked, &topology::nni_sets(&walked), axis), Rules::Nni)
             }
-            (Compat::Exact, Axis::Filters) => (ties::exact(&self.shared.walk_loose()?.walked, axis), Rules::Exact),
-            (Compat::Exact, Axis::Inputs) => (ties::exact(&self.shared.walk()?.walked, axis), Rules::Exact),
+            (Compat::Exact, _) => {
+                let cut = Cut {
+                    heads: self.step.heads,
+                    approximate: self.step.approximate,
+                    // That the groups of a convolution lose equally many filters is asked by the multiples.
+                    tie_groups: axis == Axis::Inputs,
+                };
+                (ties::exact(&self.shared.walk_cut(cut)?.walked, axis), Rules::Exact)
+            }
         };
         let found = repair(masks, &layers, axis, rules).map_err(Failure::of)?;
         Ok((found, axis))
@@ -105,7 +112,9 @@ impl Stage for MaskFix {
             .with("algorithm", ALGORITHM)
             .with("topology", self.shared.topology_document(store)?)
             .with("masks", masks)
-            .with("compat", json!(self.step.compat)))
+            .with("compat", json!(self.step.compat))
+            .with("heads", json!(self.step.heads))
+            .with("approximate", self.step.approximate))
     }
 
     fn run(&self, context: &Context<'_>) -> Result<Outcome, Failure> {

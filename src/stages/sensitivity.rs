@@ -1,6 +1,6 @@
 //! `sensitivity`: what the metric becomes when one layer at a time loses weights.
 
-use super::shared::Shared;
+use super::shared::{Cut, Shared};
 use super::{data, layers, tables};
 use crate::dataset::Dataset;
 use crate::mask::saliency::{Method, Ties};
@@ -78,7 +78,12 @@ impl Sensitivity {
         Ok(match self.step.granularity {
             Granularity::Layer => layer_targets(&wanted),
             Granularity::Group => {
-                let mut walked = self.shared.walk()?;
+                let cut = Cut {
+                    heads: self.step.heads,
+                    approximate: self.step.approximate,
+                    ..Cut::default()
+                };
+                let mut walked = self.shared.walk_cut(cut)?;
                 let coupling = topology::coupling(&mut walked);
                 group_targets(&coupling, &topology::layers(graph), &wanted)
             }

@@ -3,10 +3,11 @@
 //! Everything is lazy: a run whose results all lie in the store reads no more than names and digests.
 
 use crate::graph::{Evaluate, Graph};
+use crate::labels::Split;
 use crate::pipeline::{Failure, InputRecord};
 use crate::readers;
 use crate::runtime::{self, Runtime};
-use crate::spec::Spec;
+use crate::spec::{HeadCut, Spec};
 use crate::store::{Digest, DigestError, Document, Key, Store};
 use crate::topology::{self, Options, Walked};
 use bytes::Bytes;
@@ -169,20 +170,21 @@ impl Shared {
 
     /// The model, walked with labels.
     pub fn walk(&self) -> Result<Walk<'_>, Failure> {
-        self.walk_with(true)
+        self.walk_cut(Cut::default())
     }
 
-    /// The same without tying the groups of convolutions ([`Options::tie_groups`]).
-    pub fn walk_loose(&self) -> Result<Walk<'_>, Failure> {
-        self.walk_with(false)
-    }
-
-    fn walk_with(&self, tie_groups: bool) -> Result<Walk<'_>, Failure> {
+    /// The same, cut in a way of one's own.
+    pub fn walk_cut(&self, cut: Cut) -> Result<Walk<'_>, Failure> {
         let graph = &self.model().map_err(Failure::of)?.graph;
         let with = |batch| {
             let shapes = graph.inputs.iter().map(|_| self.batch_shape(batch));
             let options = Options {
-                tie_groups,
+                heads: match cut.heads {
+                    HeadCut::Within => Split::Within,
+                    HeadCut::Whole => Split::Whole,
+                },
+                approximate: cut.approximate,
+                tie_groups: cut.tie_groups,
                 ..Options::of_shapes(shapes)
             };
             let walked = topology::walk(graph, &options, evaluator());
@@ -200,6 +202,26 @@ impl Shared {
             return Ok(first);
         }
         Ok([2, 3].into_iter().map(with).find(fits).unwrap_or(first))
+    }
+}
+
+/// What may be cut, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Cut {
+    pub heads: HeadCut,
+    /// Channels that a norm mixes as well.
+    pub approximate: bool,
+    /// Whether the groups of a convolution lose the same positions ([`Options::tie_groups`]).
+    pub tie_groups: bool,
+}
+
+impl Default for Cut {
+    fn default() -> Cut {
+        Cut {
+            heads: HeadCut::default(),
+            approximate: false,
+            tie_groups: true,
+        }
     }
 }
 

@@ -13,6 +13,10 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Coupling {
     pub groups: Vec<Group>,
+    /// The groups that lie in attention heads, cut the other way; each stands in for the groups that take from the same
+    /// parameters.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub alternatives: Vec<Group>,
     pub frozen: Vec<Frozen>,
     pub issues: Vec<Issue>,
 }
@@ -32,6 +36,9 @@ pub struct Group {
     /// Where the units lie in attention heads.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heads: Option<Heads>,
+    /// A norm mixes the units: removal is not exact. Only under `approximate: true`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub approximate: bool,
 }
 
 /// Units that are attention heads, or positions within every head.
@@ -45,6 +52,8 @@ pub struct Heads {
     pub size: usize,
     /// The operator that splits the channels into heads.
     pub node: String,
+    /// The axis of that operator's output that counts the heads.
+    pub axis: usize,
     pub scope: String,
 }
 
@@ -109,6 +118,7 @@ pub fn coupling(walked: &mut Walked) -> Coupling {
     groups.sort_by(|(a, left), (b, right)| (a, &left.outputs, &left.inputs).cmp(&(b, &right.outputs, &right.inputs)));
     Coupling {
         groups: groups.into_iter().map(|(_, group)| group).collect(),
+        alternatives: Vec::new(),
         frozen: frozen(walked, &layers),
         issues: walked.issues.clone(),
     }
@@ -164,6 +174,7 @@ fn group(
         .copied()
         .unwrap_or(usize::MAX);
     let roots: Vec<Label> = units.iter().map(|&(root, _)| root).collect();
+    let own: BTreeSet<Label> = roots.iter().copied().collect();
     let found = Group {
         units: units.len(),
         outputs: outputs.map(|layer| layer.name.clone()).collect(),
@@ -171,6 +182,11 @@ fn group(
         params,
         balance: balance::blocks(walked, &roots),
         heads: heads(walked, &roots),
+        approximate: walked
+            .labels
+            .mixed()
+            .iter()
+            .any(|&label| own.contains(&walked.labels.find(label))),
     };
     (first, found)
 }
@@ -185,7 +201,7 @@ fn heads(walked: &Walked, roots: &[Label]) -> Option<Heads> {
                 .any(|&label| roots.contains(&walked.labels.find(label)))
     })?;
     let node = walked.graph.node(parts.node);
-    let [.., count, size] = parts.extents[..] else {
+    let ([.., count, size], [.., axis, _]) = (&parts.extents[..], &parts.axes[..]) else {
         return None;
     };
     Some(Heads {
@@ -194,12 +210,13 @@ fn heads(walked: &Walked, roots: &[Label]) -> Option<Heads> {
         } else {
             "within"
         },
-        count,
-        size,
+        count: *count,
+        size: *size,
         node: node
             .outputs
             .first()
             .map_or_else(String::new, |&out| walked.graph.value(out).name.clone()),
+        axis: *axis,
         scope: node.scope.clone(),
     })
 }

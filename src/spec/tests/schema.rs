@@ -37,6 +37,8 @@ fn the_schema_sees_what_the_checker_sees() {
         "when rounded",
         "not a pattern",
         "NNI has no",
+        "coupled groups only",
+        "means nothing to NNI",
         "masks single",
         "taken by",
         "differs only",

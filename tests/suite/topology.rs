@@ -1,0 +1,293 @@
+//! The small networks of `tests/data/torchscript/networks`: what goes together in each, proven by removal.
+//!
+//! `tests/oracles/small_networks.py` made them. For both cuts of attention heads a half of each group's units is removed,
+//! one group at a time and all groups at once, and the result compared in float64 with the network whose units are zeroed.
+
+use secateur::graph::{Evaluate, Graph, ParamId};
+use secateur::labels::Split;
+use secateur::mask::{LayerMask, Mask, MaskSet, file};
+use secateur::prune::{Removal, proof, zero};
+use secateur::runtime::Runtime;
+use secateur::tensor::{DType, Tensor};
+use secateur::topology::{Coupling, Group, Options, Walked, coupling, walk};
+use std::path::{Path, PathBuf};
+
+use super::run::{Checked, Place};
+
+#[derive(serde::Deserialize)]
+struct Entry {
+    name: String,
+    file: String,
+    inputs: Vec<Input>,
+}
+
+#[derive(serde::Deserialize)]
+struct Input {
+    shape: Vec<usize>,
+    dtype: String,
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/torchscript/networks")
+}
+
+fn entries() -> Vec<Entry> {
+    let text = std::fs::read_to_string(folder().join("index.jsonl")).expect("index.jsonl");
+    let lines = text.lines();
+    lines
+        .map(|line| serde_json::from_str(line).expect("a line of the index"))
+        .collect()
+}
+
+fn read(entry: &Entry) -> Graph {
+    let bytes = std::fs::read(folder().join(&entry.file)).expect("an archive of the index");
+    secateur::readers::read_model(bytes.into()).expect("a readable archive")
+}
+
+fn options(entry: &Entry, batch: usize, heads: Split) -> Options {
+    let inputs = entry.inputs.iter().map(|input| {
+        let mut shape = input.shape.clone();
+        shape[0] = batch;
+        (shape, DType::from_name(&input.dtype).expect("a known dtype"))
+    });
+    Options {
+        inputs: inputs.collect(),
+        heads,
+        ..Options::of_shapes([])
+    }
+}
+
+/// Reproducible inputs, float or small whole numbers.
+fn inputs(options: &Options) -> Vec<Tensor> {
+    let tensors = options.inputs.iter().map(|(shape, dtype)| {
+        let numel: usize = shape.iter().product();
+        let float = |at: usize| ((at as f64 + 1.0) * 12.9898).sin() * 2.0;
+        let whole = |at: usize| (at * 7 % 11) as f64;
+        let value = |at| if dtype.is_float() { float(at) } else { whole(at) };
+        let values: Vec<f64> = (0..numel).map(value).collect();
+        Tensor::from_f64(shape.clone(), &values).cast(*dtype)
+    });
+    tensors.collect()
+}
+
+/// The first half of the units, of each balanced block alike.
+fn half(group: &Group) -> Vec<usize> {
+    if group.balance.is_empty() {
+        return (0..group.units / 2).collect();
+    }
+    let blocks = group.balance.iter();
+    blocks.flat_map(|block| block[..block.len() / 2].to_vec()).collect()
+}
+
+fn removal(walked: &Walked, group: &Group, units: &[usize]) -> Removal {
+    let param = &group.params[0];
+    let known = walked.graph.params.iter().position(|known| known.name() == param.name);
+    let id = ParamId(known.expect("a parameter of the graph") as u32);
+    let indices: Vec<usize> = units.iter().flat_map(|&unit| param.indices[unit].clone()).collect();
+    Removal::of_indices(walked, id, param.axis, &indices).expect("units of a group may go")
+}
+
+/// What one network gave.
+struct Proven {
+    found: Coupling,
+    /// The largest difference of any removal.
+    worst: f64,
+}
+
+/// Removes a half of each group alone, then of all groups at once; the latter at two batch sizes.
+fn prove(entry: &Entry, heads: Split, runtime: &Runtime) -> Result<Proven, String> {
+    let graph = read(entry);
+    let options_2 = options(entry, 2, heads);
+    let mut walked = walk(&graph, &options_2, runtime);
+    let found = coupling(&mut walked);
+    let given = inputs(&options_2);
+    let mut worst: f64 = 0.0;
+    for group in &found.groups {
+        let units = half(group);
+        if units.is_empty() {
+            continue;
+        }
+        let one = removal(&walked, group, &units);
+        let difference = proof(&walked, &options_2, &one, runtime, &given)
+            .map_err(|fault| format!("{:?} {:?}: {fault}", group.outputs, group.inputs))?;
+        worst = worst.max(difference);
+    }
+    for batch in [2, 3] {
+        let options = options(entry, batch, heads);
+        let mut walked = walk(&graph, &options, runtime);
+        let found = coupling(&mut walked);
+        let together = found.groups.iter().fold(Removal::default(), |all, group| {
+            all.and(removal(&walked, group, &half(group)))
+        });
+        let difference = proof(&walked, &options, &together, runtime, &inputs(&options))
+            .map_err(|fault| format!("all groups, batch of {batch}: {fault}"))?;
+        worst = worst.max(difference);
+        alive(&walked, &together, runtime, &inputs(&options))?;
+    }
+    Ok(Proven { found, worst })
+}
+
+/// Holds that what goes matters: zeroing it changes every output that is not an integer.
+fn alive(walked: &Walked, removal: &Removal, runtime: &Runtime, given: &[Tensor]) -> Result<(), String> {
+    let zeroed = zero(walked, removal).map_err(|fault| fault.to_string())?;
+    let run = |graph: &Graph| {
+        let given: Vec<_> = graph.inputs.iter().copied().zip(given.iter().cloned()).collect();
+        let found = runtime.evaluate(graph, &given, &graph.output_values());
+        found.map_err(|fault| fault.to_string())
+    };
+    let same = run(walked.graph)? == run(&zeroed)?;
+    if same {
+        Err("nothing that may go changes the outputs".into())
+    } else {
+        Ok(())
+    }
+}
+
+/// Network, and the least number of groups with heads cut within and whole.
+const GROUPS: &[(&str, usize, usize)] = &[
+    ("shuffle", 1, 1),
+    ("gates", 4, 4),
+    ("waves", 1, 1),
+    ("volumes", 2, 2),
+    ("twice", 2, 2),
+    ("computed", 2, 2),
+    ("joins", 1, 1),
+    ("fused", 3, 3),
+    ("grouped_query", 3, 2),
+    ("hourglass", 4, 4),
+    ("scripted", 3, 3),
+    ("opaque", 1, 1),
+    ("resnet", 9, 9),
+    ("resnext_se", 17, 17),
+    ("densenet", 10, 10),
+    ("shufflenet", 11, 11),
+    ("squeezenet", 10, 10),
+    ("mobilenet", 9, 9),
+    ("efficientnet", 9, 9),
+    ("convnext", 2, 2),
+    ("vit", 4, 2),
+    ("swin", 8, 8),
+    ("swin_v2", 12, 12),
+    ("bert", 7, 5),
+    ("gpt2", 4, 4),
+    ("llama", 5, 4),
+];
+
+#[test]
+fn small_networks_are_proven_by_removal() {
+    let runtime = Runtime::new();
+    let entries = entries();
+    assert_eq!(entries.len(), GROUPS.len());
+    let mut faults = Vec::new();
+    for (entry, &(name, within, whole)) in entries.iter().zip(GROUPS) {
+        assert_eq!(entry.name, name);
+        for (heads, least) in [(Split::Within, within), (Split::Whole, whole)] {
+            let fault = match prove(entry, heads, &runtime) {
+                Ok(Proven { worst, .. }) if worst > 1e-9 => format!("differs by {worst:.1e}"),
+                Ok(Proven { found, .. }) if found.groups.len() < least => {
+                    format!("{} groups instead of {least}", found.groups.len())
+                }
+                Ok(_) => continue,
+                Err(fault) => fault,
+            };
+            faults.push(format!("{name} {heads:?}: {fault}"));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// A folder with the archive of one network and a pipeline over it.
+fn place(network: &str, steps: &str) -> Result<Place, Box<dyn std::error::Error>> {
+    let place = Place::new()?;
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden/grouped/data.npz");
+    std::fs::copy(folder().join(format!("{network}.pt")), place.path("model.pt"))?;
+    std::fs::copy(data, place.path("data.npz"))?;
+    let head = "version: 1
+name: heads
+model: {path: model.pt, input: [3, 10, 10]}
+dataset: {source: {npz: {path: data.npz, inputs: x}}, samples: 4}
+metric: {agreement: {}}
+steps:
+";
+    place.write("heads.yaml", &format!("{head}{steps}"))?;
+    Ok(place)
+}
+
+fn json(place: &Place, file: &str) -> Result<serde_json::Value, Box<dyn std::error::Error>> {
+    Ok(serde_json::from_slice(&std::fs::read(place.path(file))?)?)
+}
+
+#[test]
+fn heads_are_cut_as_the_step_says() -> Checked {
+    let place = place(
+        "fused",
+        "  - dependencies: {}
+  - dependencies: {id: whole, heads: whole}
+  - dependencies: {id: mixed, approximate: true}
+",
+    )?;
+    place.expect(0, &["run", "heads.yaml"])?;
+    let cuts = |file: &str, key: &str| -> Result<Vec<String>, Box<dyn std::error::Error>> {
+        let groups = json(&place, file)?[key].as_array().cloned().unwrap_or_default();
+        let tell = |group: &serde_json::Value| {
+            let heads = &group["heads"];
+            let numbers = ["count", "size", "axis"].map(|name| heads[name].to_string());
+            (!heads.is_null()).then(|| format!("{} {} {}", group["outputs"], heads["cut"], numbers.join(" ")))
+        };
+        Ok(groups.iter().filter_map(tell).collect())
+    };
+    let within = ["[\"qkv\"] \"within\" 2 4 3", "[\"qkv2\"] \"within\" 3 4 2"];
+    let whole = within.map(|line| line.replace("within", "whole"));
+    assert_eq!(cuts("out/heads/dependencies/coupling.json", "groups")?, within);
+    assert_eq!(cuts("out/heads/dependencies/coupling.json", "alternatives")?, whole);
+    assert_eq!(cuts("out/heads/whole/coupling.json", "groups")?, whole);
+    assert_eq!(cuts("out/heads/whole/coupling.json", "alternatives")?, within);
+    let exact = json(&place, "out/heads/dependencies/coupling.json")?;
+    let mixed = json(&place, "out/heads/mixed/coupling.json")?;
+    let marked = |found: &serde_json::Value| {
+        let groups = found["groups"].as_array().cloned().unwrap_or_default();
+        groups.iter().filter(|group| group["approximate"] == true).count()
+    };
+    assert_eq!((marked(&exact), marked(&mixed)), (0, 1), "{mixed}");
+    Ok(())
+}
+
+#[test]
+fn masks_and_cells_follow_the_cut_of_heads() -> Checked {
+    let place = place(
+        "fused",
+        "  - mask_fix: {id: whole, masks: masks.safetensors, heads: whole}
+  - mask_fix: {id: within, masks: masks.safetensors}
+  - sensitivity: {id: cells, granularity: group, heads: whole, layers: [qkv], sparsities: [0.5]}
+  - sensitivity: {id: mixed, granularity: group, approximate: true, layers: [patch], sparsities: [0.5]}
+",
+    )?;
+    // The first of two heads, in q, k and v.
+    let mut mask = Mask::full(&[24, 8]);
+    for filter in [0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19] {
+        mask.clear(0, filter);
+    }
+    let mut masks = MaskSet::new();
+    masks.insert(
+        "qkv",
+        LayerMask {
+            weight: mask,
+            bias: None,
+        },
+    );
+    std::fs::write(place.path("masks.safetensors"), file::to_safetensors(&masks))?;
+    place.expect(0, &["run", "heads.yaml"])?;
+    let changes = |id: &str| -> std::io::Result<usize> {
+        let text = std::fs::read_to_string(place.path(&format!("out/heads/{id}/changes.csv")))?;
+        Ok(text.lines().count() - 1)
+    };
+    // Whole heads can be cut out as they are; positions within heads are kept, since the other head keeps them.
+    assert_eq!((changes("whole")?, changes("within")?), (0, 12));
+    let cell = |id: &str| -> Result<(u64, u64), Box<dyn std::error::Error>> {
+        let cell = json(&place, &format!("out/heads/{id}/sensitivity.json"))?["cells"][0].clone();
+        Ok((cell["pruned"].as_u64().unwrap_or(0), cell["of"].as_u64().unwrap_or(0)))
+    };
+    // One of two heads; four of the eight channels that the layer norms mix.
+    assert_eq!((cell("cells")?, cell("mixed")?), ((1, 2), (4, 8)));
+    Ok(())
+}
