@@ -6,6 +6,10 @@ mod suite {
     #[cfg(feature = "torch")]
     mod cells;
     #[cfg(feature = "torch")]
+    mod docs;
+    #[cfg(feature = "torch")]
+    mod family;
+    #[cfg(feature = "torch")]
     mod golden;
     #[cfg(feature = "torch")]
     mod mask_fix;

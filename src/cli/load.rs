@@ -2,14 +2,14 @@
 
 use super::{CliError, say};
 use crate::pipeline::{Dag, InputRecord};
-use crate::spec::{self, Diagnostic, Set, Spec};
+use crate::spec::{self, Diagnostic, Outside, Set, Spec};
 use crate::stages::{self, Shared};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A valid pipeline file.
+/// A valid pipeline: a file, or one combination of a file's matrix.
 pub struct Loaded {
     pub file: PathBuf,
     pub dag: Dag,
@@ -58,8 +58,14 @@ pub fn outlined(files: &[PathBuf], sets: &[String]) -> Result<Vec<Loaded>, CliEr
                 continue;
             }
         };
-        match spec::read(content, file, &sets).and_then(|spec| load(file, spec)) {
-            Ok(one) => loaded.push(one),
+        let members = spec::read_family(content, file, &sets, &Surroundings);
+        match members.and_then(|members| {
+            members
+                .into_iter()
+                .map(|spec| load(file, spec))
+                .collect::<Result<Vec<_>, _>>()
+        }) {
+            Ok(members) => loaded.extend(members),
             Err(more) => diagnostics.extend(more),
         }
     }
@@ -94,6 +100,22 @@ fn load(file: &Path, spec: Spec) -> Result<Loaded, Vec<Diagnostic>> {
         dag,
         shared,
     })
+}
+
+/// The files and the environment of this process.
+struct Surroundings;
+
+impl Outside for Surroundings {
+    fn file(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        read(path)
+    }
+
+    fn variable(&self, name: &str) -> Result<String, &'static str> {
+        std::env::var(name).map_err(|error| match error {
+            std::env::VarError::NotPresent => "is not set",
+            std::env::VarError::NotUnicode(_) => "is not UTF-8",
+        })
+    }
 }
 
 /// Reads no more than can be valid.

@@ -15,6 +15,52 @@ pub(super) struct Choices<'a> {
     pub plain: Vec<&'a Value>,
 }
 
+/// Follows references within the schema `root`. Gives the name of the last definition passed, too.
+pub(super) fn resolve<'a>(root: &'a Value, mut schema: &'a Value) -> (Option<&'a str>, &'a Value) {
+    let mut name = None;
+    loop {
+        let inner = match schema.get("allOf").and_then(Value::as_array).map(Vec::as_slice) {
+            Some([only]) => only,
+            _ => schema,
+        };
+        let Some(reference) = inner.get("$ref").and_then(Value::as_str) else {
+            return (name, schema);
+        };
+        name = reference.rsplit('/').next();
+        match root.pointer(reference.trim_start_matches('#')) {
+            Some(target) => schema = target,
+            None => return (name, schema),
+        }
+    }
+}
+
+/// What a schema allows, its references followed.
+pub(super) fn choices<'a>(root: &'a Value, schema: &'a Value) -> Choices<'a> {
+    let mut choices = Choices::default();
+    collect(root, schema, &mut choices);
+    choices
+}
+
+fn collect<'a>(root: &'a Value, schema: &'a Value, into: &mut Choices<'a>) {
+    let (_, schema) = resolve(root, schema);
+    if let Some(Value::Array(alternatives)) = schema.get("oneOf").or_else(|| schema.get("anyOf")) {
+        for alternative in alternatives {
+            collect(root, alternative, into);
+        }
+    } else if let Some(Value::Array(words)) = schema.get("enum") {
+        into.words.extend(words.iter().filter_map(Value::as_str));
+    } else if let Some(Value::String(word)) = schema.get("const") {
+        into.words.push(word);
+    } else if let (Some(Value::Object(properties)), [only]) = (schema.get("properties"), &*required(schema))
+        && properties.len() == 1
+        && let Some((key, value)) = properties.get_key_value(*only)
+    {
+        into.tagged.push((key, value));
+    } else {
+        into.plain.push(schema);
+    }
+}
+
 /// The keys that a mapping must have.
 pub(super) fn required(schema: &Value) -> Vec<&str> {
     match schema.get("required") {
@@ -42,7 +88,7 @@ pub(super) fn fits(schema: &Value, node: &Node) -> bool {
         Data::Number(number, text) => {
             has_type(schema, "number") || has_type(schema, "integer") && (!number.is_f64() || is_huge_integer(text))
         }
-        Data::Null | Data::Broken => false,
+        Data::Null | Data::Given(_) | Data::Broken => false,
     }
 }
 

@@ -10,11 +10,13 @@ use std::sync::LazyLock;
 use serde_json::{Map, Value};
 
 use super::bounds::{
-    Choices, allowed, allowed_values, and, expected_keys, fits, has_type, home, or, out_of_range, required,
+    Choices, allowed, allowed_values, and, choices, expected_keys, fits, has_type, home, or, out_of_range, required,
+    resolve,
 };
 use super::diagnostic::{Diagnostic, Sources, Span};
 use super::near::nearest;
 use super::node::{Data, Entry, Node, item_path, key_path, shorten};
+use super::tree::plain;
 use super::words::{Device, FilePath, LayerPattern, Name, WordError};
 
 /// The keys of a mapping that takes none.
@@ -50,49 +52,12 @@ impl<'a> Checker<'a> {
         self.faults.last_mut()
     }
 
-    /// Follows references. Gives the name of the last definition passed, too.
-    fn resolve(&self, mut schema: &'a Value) -> (Option<&'a str>, &'a Value) {
-        let mut name = None;
-        loop {
-            let inner = match schema.get("allOf").and_then(Value::as_array).map(Vec::as_slice) {
-                Some([only]) => only,
-                _ => schema,
-            };
-            let Some(reference) = inner.get("$ref").and_then(Value::as_str) else {
-                return (name, schema);
-            };
-            name = reference.rsplit('/').next();
-            match self.root.pointer(reference.trim_start_matches('#')) {
-                Some(target) => schema = target,
-                None => return (name, schema),
-            }
-        }
+    fn resolve(&self, schema: &'a Value) -> (Option<&'a str>, &'a Value) {
+        resolve(self.root, schema)
     }
 
     fn choices(&self, schema: &'a Value) -> Choices<'a> {
-        let mut choices = Choices::default();
-        self.collect(schema, &mut choices);
-        choices
-    }
-
-    fn collect(&self, schema: &'a Value, into: &mut Choices<'a>) {
-        let (_, schema) = self.resolve(schema);
-        if let Some(Value::Array(alternatives)) = schema.get("oneOf").or_else(|| schema.get("anyOf")) {
-            for alternative in alternatives {
-                self.collect(alternative, into);
-            }
-        } else if let Some(Value::Array(words)) = schema.get("enum") {
-            into.words.extend(words.iter().filter_map(Value::as_str));
-        } else if let Some(Value::String(word)) = schema.get("const") {
-            into.words.push(word);
-        } else if let (Some(Value::Object(properties)), [only]) = (schema.get("properties"), &*required(schema))
-            && properties.len() == 1
-            && let Some((key, value)) = properties.get_key_value(*only)
-        {
-            into.tagged.push((key, value));
-        } else {
-            into.plain.push(schema);
-        }
+        choices(self.root, schema)
     }
 
     /// Checks one value. `key` is the place of its key, where it has one.
@@ -102,6 +67,7 @@ impl<'a> Checker<'a> {
         }
         let written = schema;
         let (name, schema) = self.resolve(schema);
+        self.settle(name, schema, node);
         if let Some(rule) = name.and_then(word_rule) {
             return self.word(name, rule, written, node, path, key);
         }
@@ -117,6 +83,22 @@ impl<'a> Checker<'a> {
                 None => self.mistyped(written, node, path, key),
             },
         }
+    }
+
+    /// Decides what a variable's value is here: a string where one may stand, else what the word means.
+    fn settle(&self, name: Option<&str>, schema: &'a Value, node: &mut Node) {
+        let Data::Given(text) = &mut node.data else { return };
+        let text = std::mem::take(text);
+        let meant = Node {
+            span: node.span,
+            data: plain(text.clone()),
+        };
+        let plain = self.choices(schema).plain;
+        let string = name.and_then(word_rule).is_some() || plain.iter().any(|plain| has_type(plain, "string"));
+        node.data = match !string && plain.iter().any(|plain| fits(plain, &meant)) {
+            true => meant.data,
+            false => Data::Text(text),
+        };
     }
 
     /// A value that is neither of the types that are allowed here.
@@ -189,7 +171,7 @@ impl<'a> Checker<'a> {
         if let (Some("LayerPattern"), Data::Number(_, text)) = (name, &node.data) {
             node.data = Data::Text(text.clone());
         }
-        let Data::Text(text) = &node.data else {
+        let Data::Text(text) = &mut node.data else {
             return self.mistyped(schema, node, path, key);
         };
         if let Some(error) = rule(text) {
@@ -203,6 +185,12 @@ impl<'a> Checker<'a> {
             };
             if let Some(fault) = self.report(node.span, path, message) {
                 fault.suggestion = near;
+            }
+        } else if name == Some("FilePath") {
+            // What a base file names lies beside that file.
+            let path = self.sources.folder(node.span.source).join(&*text);
+            if let Some(seen) = path.to_str() {
+                *text = seen.to_owned();
             }
         }
     }
@@ -339,7 +327,7 @@ impl<'a> Checker<'a> {
                     self.report(span, path, "must not be empty".to_owned());
                 }
             }
-            Data::Null | Data::Bool(_) | Data::Broken => {}
+            Data::Null | Data::Bool(_) | Data::Given(_) | Data::Broken => {}
         }
     }
 

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
@@ -143,6 +144,8 @@ struct Source {
     lines: Vec<usize>,
     /// How many bytes of the file stand before the text (a byte order mark).
     skipped: usize,
+    /// The folder that its paths are relative to, as seen from the first file's.
+    folder: PathBuf,
 }
 
 /// Every text that a pipeline was read from. The first one is the file.
@@ -165,13 +168,34 @@ impl Sources {
             text: text.into(),
             lines,
             skipped,
+            folder: PathBuf::new(),
         });
         self.0.len() - 1
     }
 
-    /// The name that is shown for a source.
-    pub fn name(&self, source: usize) -> &str {
-        self.0.get(source).map_or("", |source| &source.name)
+    /// Says where the paths of the last text are relative to.
+    pub fn lies_in(&mut self, folder: PathBuf) {
+        if let Some(source) = self.0.last_mut() {
+            source.folder = folder;
+        }
+    }
+
+    /// The folder that a source's paths are relative to, as seen from the first file's.
+    pub fn folder(&self, source: usize) -> &Path {
+        self.0.get(source).map_or(Path::new(""), |source| &source.folder)
+    }
+
+    /// Where a source stands in the order in which they were read.
+    pub fn position(&self, name: &str) -> usize {
+        self.0
+            .iter()
+            .position(|source| source.name == name)
+            .unwrap_or(self.0.len())
+    }
+
+    /// The source that was added last.
+    pub fn last(&self) -> usize {
+        self.0.len().saturating_sub(1)
     }
 
     /// The line of a place, from 1.

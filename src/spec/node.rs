@@ -21,6 +21,8 @@ pub(super) enum Data {
     /// A number and the text that it was written as.
     Number(serde_yaml::Number, String),
     Text(String),
+    /// What a variable gave for the whole string: a string where one is expected, else what the word would mean.
+    Given(String),
     List(Vec<Node>),
     Map(Vec<Entry>),
     /// Already reported; says nothing more.
@@ -84,7 +86,7 @@ impl Node {
             Data::Bool(value) => format!("`{value}`"),
             Data::Number(_, text) => format!("the number {}", shorten(text)),
             Data::Text(text) if text.is_empty() => "an empty string".to_owned(),
-            Data::Text(text) => format!("the string `{}`", shorten(text)),
+            Data::Text(text) | Data::Given(text) => format!("the string `{}`", shorten(text)),
             Data::List(_) => "a list".to_owned(),
             Data::Map(_) => "a mapping".to_owned(),
             Data::Broken => "something unreadable".to_owned(),
@@ -116,7 +118,7 @@ impl Node {
             Data::Null | Data::Broken => Json::Null,
             Data::Bool(value) => Json::Bool(*value),
             Data::Number(number, _) => serde_json::to_value(number).unwrap_or_default(),
-            Data::Text(text) => Json::String(text.clone()),
+            Data::Text(text) | Data::Given(text) => Json::String(text.clone()),
             Data::List(items) => items.iter().map(Node::to_json).collect(),
             Data::Map(entries) => entries
                 .iter()

@@ -8,16 +8,22 @@ use std::sync::LazyLock;
 use schemars::Schema;
 use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::types::Pipeline;
+use super::{bounds, family};
 
 /// The schema, made once.
 static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     let settings = SchemaSettings::draft07()
         .for_deserialize()
         .with_transform(RecursiveTransform(tidy));
-    let mut schema = settings.into_generator().into_root_schema_for::<Pipeline>().to_value();
+    let mut schema = settings
+        .clone()
+        .into_generator()
+        .into_root_schema_for::<Pipeline>()
+        .to_value();
+    family::add_to_schema(&mut schema, settings.into_generator());
     // What says what the schema is stands first.
     if let Value::Object(all) = &mut schema {
         let first: Vec<_> = ["$schema", "title", "description"]
@@ -37,8 +43,36 @@ pub(super) fn schema() -> &'static Value {
 }
 
 /// The schema of a pipeline file, as checked in at `schema/pipeline.schema.json`: pretty, with a newline at the end.
+///
+/// A file that extends another need not be complete. An editor sees that file alone, so what must be there is asked only
+/// of files that extend none; the checker sees the whole and needs no such distinction.
 pub fn schema_json() -> String {
-    format!("{:#}\n", *SCHEMA)
+    let mut schema = SCHEMA.clone();
+    let mut needs = Map::new();
+    let sections: Vec<(String, String)> = schema["properties"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter_map(|(key, section)| {
+            let (Some(name), section) = bounds::resolve(&SCHEMA, section) else {
+                return None;
+            };
+            section.get("properties").and(Some((key.clone(), name.to_owned())))
+        })
+        .collect();
+    for (key, name) in sections {
+        let section = schema["definitions"][&name].as_object_mut();
+        if let Some(required) = section.and_then(|section| section.shift_remove("required")) {
+            needs.insert(key, json!({ "required": required }));
+        }
+    }
+    if let Value::Object(all) = &mut schema
+        && let Some(required) = all.shift_remove("required")
+    {
+        all.insert("if".to_owned(), json!({"not": {"required": ["extends"]}}));
+        all.insert("then".to_owned(), json!({ "required": required, "properties": needs }));
+    }
+    format!("{schema:#}\n")
 }
 
 /// An optional key is left out, never set to nothing: takes `null` out of types, choices and defaults. Formats such as

@@ -73,12 +73,34 @@ pub(super) fn apply(
         span: Span::new(source, equals + 1..text.len()),
         data: Data::Null,
     });
+    if segments[0].text == "extends" {
+        let span = Span::new(source, 0..equals);
+        let fault = sources.diagnostic(span, "extends", "`extends` cannot be set: it belongs to the file");
+        return Err(vec![fault.with_help("name another FILE")]);
+    }
     let mut assignment = Assignment {
         sources,
         source,
+        offset: 0,
         value: Some(value),
     };
     assignment.put(root, "", &segments).map_err(|fault| vec![*fault])
+}
+
+/// Puts a value at a path that is written at `place`, in a file.
+pub(super) fn put(path: &str, place: Span, value: Node, root: &mut Node, sources: &Sources) -> Result<(), Fault> {
+    let mut assignment = Assignment {
+        sources,
+        source: place.source,
+        offset: place.start,
+        value: Some(value),
+    };
+    let segments = segments(path);
+    if let Some(empty) = segments.iter().find(|segment| segment.text.is_empty()) {
+        let message = "a path is keys and list indices with dots between them".to_owned();
+        return assignment.fault(empty, path, message, None);
+    }
+    assignment.put(root, "", &segments)
 }
 
 /// Splits at dots and brackets: `steps[0].id` is `steps`, `0`, `id`.
@@ -114,6 +136,8 @@ fn segments(path: &str) -> Vec<Segment> {
 struct Assignment<'a> {
     sources: &'a Sources,
     source: usize,
+    /// The byte at which the path starts.
+    offset: usize,
     value: Option<Node>,
 }
 
@@ -121,7 +145,7 @@ type Fault = Box<Diagnostic>;
 
 impl Assignment<'_> {
     fn span(&self, segment: &Segment) -> Span {
-        Span::new(self.source, segment.start..segment.end)
+        Span::new(self.source, self.offset + segment.start..self.offset + segment.end)
     }
 
     fn fault<T>(&self, segment: &Segment, path: &str, message: String, near: Option<&str>) -> Result<T, Fault> {
@@ -137,6 +161,17 @@ impl Assignment<'_> {
             }
             return Ok(());
         };
+        // The keys of a matrix are paths themselves.
+        if path == "matrix" && !after.is_empty() {
+            let parts: Vec<&str> = rest.iter().map(|segment| segment.text.as_str()).collect();
+            let end = rest.last().map_or(segment.end, |last| last.end);
+            let whole = Segment {
+                text: parts.join("."),
+                start: segment.start,
+                end,
+            };
+            return self.put(node, path, &[whole]);
+        }
         let in_steps = path == "steps";
         if matches!(node.data, Data::Null) && !in_steps {
             node.data = Data::Map(Vec::new());

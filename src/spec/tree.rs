@@ -19,7 +19,7 @@ pub(super) const DEEPEST: usize = 64;
 const MOST_VALUES: usize = 20_000;
 
 /// The value of a plain word, as serde_yaml reads it.
-fn plain(text: String) -> Data {
+pub(super) fn plain(text: String) -> Data {
     // Only words that begin like one of these can be anything but a string.
     let candidate = text.starts_with(|c: char| c.is_ascii_digit() || "+-.~ntfNTF".contains(c));
     if text.is_empty() {
