@@ -10,12 +10,14 @@
 
 mod axes;
 mod elements;
+mod paths;
 
 pub use axes::{Axes, Row, Split, concat, reshape, spread};
 pub use elements::{from_elements, to_elements};
+pub use paths::Paths;
 
 use crate::graph::{NodeId, ParamId};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 /// A class of positions that go together, before unions are applied.
 pub type Label = u32;
@@ -258,46 +260,6 @@ impl Labels {
                 .map(move |(index, label)| (Position { param, axis, index }, label))
         })
     }
-
-    /// The shortest chain of unions from one label to another (or to [`FROZEN`]); none when they are not in one class.
-    pub fn explain(&self, from: Label, to: Label) -> Option<Vec<Union>> {
-        if self.find(from) != self.find(to) {
-            return None;
-        }
-        let mut edges: BTreeMap<Label, Vec<usize>> = BTreeMap::new();
-        for (index, union) in self.unions.iter().enumerate() {
-            edges.entry(union.a).or_default().push(index);
-            edges.entry(union.b).or_default().push(index);
-        }
-        let mut reached: BTreeMap<Label, Option<usize>> = BTreeMap::from([(from, None)]);
-        let mut waiting = VecDeque::from([from]);
-        while let Some(label) = waiting.pop_front() {
-            if label == to {
-                break;
-            }
-            for &index in edges.get(&label).into_iter().flatten() {
-                let union = self.unions[index];
-                let other = if union.a == label { union.b } else { union.a };
-                // A path through the frozen class would couple everything frozen with everything else.
-                if other == FROZEN && to != FROZEN {
-                    continue;
-                }
-                reached.entry(other).or_insert_with(|| {
-                    waiting.push_back(other);
-                    Some(index)
-                });
-            }
-        }
-        let mut path = Vec::new();
-        let mut label = to;
-        while let Some(&index) = reached.get(&label)?.as_ref() {
-            let union = self.unions[index];
-            path.push(union);
-            label = if union.a == label { union.b } else { union.a };
-        }
-        path.reverse();
-        Some(path)
-    }
 }
 
 #[cfg(test)]
@@ -341,16 +303,5 @@ mod tests {
                 .all(|(position, label)| labels.position(label) == Some(position))
         );
         assert_eq!(labels.positions().count(), 4);
-    }
-
-    #[test]
-    fn the_shortest_chain_explains() {
-        let mut labels = Labels::default();
-        let row = labels.of_param(ParamId(0), 0, 4);
-        for (a, b) in [(0, 1), (1, 2), (2, 3)] {
-            labels.unite(row[a], row[b], WHY);
-        }
-        assert_eq!(labels.explain(row[0], row[2]).map(|path| path.len()), Some(2));
-        assert_eq!(labels.explain(row[0], FROZEN), None);
     }
 }

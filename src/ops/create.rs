@@ -12,6 +12,7 @@ pub(super) const OPS: &[Op] = &[
     Op::new("aten::new_zeros", filled).sized(&[Sizes::Output("size")]),
     Op::new("aten::new_ones", filled).sized(&[Sizes::Output("size")]),
     Op::new("aten::new_full", filled).sized(&[Sizes::Output("size")]),
+    Op::new("aten::zero", like),
     Op::new("aten::zeros_like", like),
     Op::new("aten::ones_like", like),
     Op::new("aten::full_like", like),

@@ -5,7 +5,7 @@ use super::explain::why_frozen;
 use super::layers::{Layer, layers};
 use super::walk::Walked;
 use crate::graph::{Issue, ParamId};
-use crate::labels::{FROZEN, Label, Position, Split};
+use crate::labels::{FROZEN, Label, Paths, Position, Split};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -222,9 +222,10 @@ fn heads(walked: &Walked, roots: &[Label]) -> Option<Heads> {
 }
 
 fn frozen(walked: &Walked, layers: &[Layer]) -> Vec<Frozen> {
+    let paths = Paths::new(&walked.labels);
     let mut found = Vec::new();
     for layer in layers {
-        let Some(reason) = why_frozen(walked, layer) else {
+        let Some(reason) = why_frozen(walked, &paths, layer) else {
             continue;
         };
         found.push(Frozen {

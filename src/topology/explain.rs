@@ -3,7 +3,7 @@
 use super::layers::Layer;
 use super::walk::Walked;
 use crate::graph::{Graph, NodeId};
-use crate::labels::{FROZEN, Label, Reason};
+use crate::labels::{FROZEN, Label, Paths, Reason};
 
 /// A node as people find it: its operator, its module and its name in the graph.
 pub fn place(graph: &Graph, node: NodeId) -> String {
@@ -28,7 +28,7 @@ fn output_labels(walked: &Walked, layer: &Layer) -> Vec<Label> {
 }
 
 /// Why output channels of a layer may not go; none when all may.
-pub fn why_frozen(walked: &Walked, layer: &Layer) -> Option<String> {
+pub fn why_frozen(walked: &Walked, paths: &Paths, layer: &Layer) -> Option<String> {
     let row = output_labels(walked, layer);
     if row.is_empty() {
         return Some("it has one output channel only".into());
@@ -37,7 +37,7 @@ pub fn why_frozen(walked: &Walked, layer: &Layer) -> Option<String> {
         .filter(|&at| walked.labels.find(row[at]) == FROZEN)
         .collect();
     let &first = frozen.first()?;
-    let path = walked.labels.explain(row[first], FROZEN)?;
+    let path = paths.between(row[first], FROZEN)?;
     let last = sentence(walked.graph, path.last()?.reason);
     Some(if frozen.len() == row.len() {
         last
