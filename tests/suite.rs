@@ -26,5 +26,7 @@ mod suite {
     #[cfg(feature = "torch")]
     mod sensitivity;
     #[cfg(feature = "torch")]
+    mod text;
+    #[cfg(feature = "torch")]
     mod topology;
 }

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::BytesMut;
 
-use crate::formats::{DataError, Rows, idx, npz, safetensors};
+use crate::formats::{DataError, Rows, idx, npy, npz, safetensors};
 use crate::tensor::{DType, Tensor};
 
 use super::convert::Conversion;
@@ -19,6 +19,7 @@ use super::{DatasetError, Raw, Source};
 #[derive(Clone, Debug)]
 enum Place {
     Idx(PathBuf),
+    Npy(PathBuf),
     Npz(PathBuf, String),
     Safetensors(PathBuf, String),
 }
@@ -26,7 +27,7 @@ enum Place {
 impl Place {
     fn path(&self) -> &Path {
         match self {
-            Place::Idx(path) | Place::Npz(path, _) | Place::Safetensors(path, _) => path,
+            Place::Idx(path) | Place::Npy(path) | Place::Npz(path, _) | Place::Safetensors(path, _) => path,
         }
     }
 
@@ -34,7 +35,7 @@ impl Place {
     fn title(&self) -> String {
         let path = self.path().display();
         match self {
-            Place::Idx(_) => path.to_string(),
+            Place::Idx(_) | Place::Npy(_) => path.to_string(),
             Place::Npz(_, name) => format!("{path}, array {name:?}"),
             Place::Safetensors(_, name) => format!("{path}, tensor {name:?}"),
         }
@@ -43,6 +44,7 @@ impl Place {
     fn open(&self) -> Result<Rows, DataError> {
         match self {
             Place::Idx(path) => idx::open(path),
+            Place::Npy(path) => npy::open(path),
             Place::Npz(path, name) => npz::open(path, name),
             Place::Safetensors(path, name) => safetensors::open(path, name),
         }
@@ -134,51 +136,65 @@ impl Array {
 
 /// Inputs and, mostly, targets.
 pub(super) struct Arrays {
-    inputs: Array,
+    /// One a model input; there is at least one.
+    inputs: Vec<Array>,
     targets: Option<Array>,
 }
 
 impl Arrays {
-    pub fn idx(images: &Path, labels: Option<&Path>, conversion: &Conversion) -> Result<Arrays, DatasetError> {
-        Arrays::open(
-            Place::Idx(images.to_owned()),
-            labels.map(|labels| Place::Idx(labels.to_owned())),
-            conversion,
-        )
+    pub fn idx(images: &Path, labels: Option<&Path>, conversions: &[Conversion]) -> Result<Arrays, DatasetError> {
+        let place = |path: &Path| Place::Idx(path.to_owned());
+        Arrays::open(vec![place(images)], labels.map(place), conversions)
+    }
+
+    pub fn npy(inputs: &[PathBuf], targets: Option<&Path>, conversions: &[Conversion]) -> Result<Arrays, DatasetError> {
+        let inputs = inputs.iter().cloned().map(Place::Npy).collect();
+        Arrays::open(inputs, targets.map(|path| Place::Npy(path.to_owned())), conversions)
     }
 
     pub fn npz(
         path: &Path,
-        inputs: &str,
+        inputs: &[String],
         targets: Option<&str>,
-        conversion: &Conversion,
+        conversions: &[Conversion],
     ) -> Result<Arrays, DatasetError> {
         let place = |name: &str| Place::Npz(path.to_owned(), name.to_owned());
-        Arrays::open(place(inputs), targets.map(place), conversion)
+        let inputs = inputs.iter().map(|name| place(name)).collect();
+        Arrays::open(inputs, targets.map(place), conversions)
     }
 
     pub fn safetensors(
         path: &Path,
-        inputs: &str,
+        inputs: &[String],
         targets: Option<&str>,
-        conversion: &Conversion,
+        conversions: &[Conversion],
     ) -> Result<Arrays, DatasetError> {
         let place = |name: &str| Place::Safetensors(path.to_owned(), name.to_owned());
-        Arrays::open(place(inputs), targets.map(place), conversion)
+        let inputs = inputs.iter().map(|name| place(name)).collect();
+        Arrays::open(inputs, targets.map(place), conversions)
     }
 
-    fn open(inputs: Place, targets: Option<Place>, conversion: &Conversion) -> Result<Arrays, DatasetError> {
-        let inputs = Array::open(inputs)?;
-        conversion.accepts(inputs.dtype, inputs.row(), &inputs.place.title())?;
+    fn open(inputs: Vec<Place>, targets: Option<Place>, conversions: &[Conversion]) -> Result<Arrays, DatasetError> {
+        if inputs.len() != conversions.len() {
+            return Err(DatasetError::Inputs {
+                found: inputs.len(),
+                wanted: conversions.len(),
+            });
+        }
+        let inputs = inputs.into_iter().map(Array::open).collect::<Result<Vec<_>, _>>()?;
+        for (input, conversion) in inputs.iter().zip(conversions) {
+            conversion.accepts(input.dtype, input.row(), &input.place.title())?;
+        }
         let targets = targets.map(Array::open).transpose()?;
-        if let Some(targets) = &targets
-            && targets.len() != inputs.len()
-        {
+        let Some((first, others)) = inputs.split_first() else {
+            return Err(DatasetError::Empty);
+        };
+        if let Some(other) = others.iter().chain(&targets).find(|other| other.len() != first.len()) {
             return Err(DatasetError::Counts {
-                inputs: inputs.place.title(),
-                targets: targets.place.title(),
-                found_inputs: inputs.len(),
-                found_targets: targets.len(),
+                inputs: first.place.title(),
+                others: other.place.title(),
+                found_inputs: first.len(),
+                found_others: other.len(),
             });
         }
         Ok(Arrays { inputs, targets })
@@ -187,21 +203,24 @@ impl Arrays {
 
 impl Source for Arrays {
     fn len(&self) -> usize {
-        self.inputs.len()
+        self.inputs.first().map_or(0, Array::len)
     }
 
     fn read(&self, rows: &[usize]) -> Result<Raw, DatasetError> {
         Ok(Raw {
-            inputs: self.inputs.read(rows)?,
+            inputs: self
+                .inputs
+                .iter()
+                .map(|input| input.read(rows))
+                .collect::<Result<_, _>>()?,
             targets: self.targets.as_ref().map(|targets| targets.read(rows)).transpose()?,
         })
     }
 
     fn place(&self, row: usize) -> String {
-        format!(
-            "{}, sample {row}",
-            self.targets.as_ref().unwrap_or(&self.inputs).place.title()
-        )
+        let array = self.targets.as_ref().or(self.inputs.first());
+        let title = array.map_or_else(String::new, |array| array.place.title());
+        format!("{title}, sample {row}")
     }
 
     fn targets(&self) -> Option<DType> {
@@ -211,7 +230,7 @@ impl Source for Arrays {
 
     fn raw_bytes(&self) -> usize {
         let bytes = |array: &Array| array.row().iter().product::<usize>() * array.dtype.size();
-        bytes(&self.inputs) + self.targets.as_ref().map_or(0, bytes)
+        self.inputs.iter().chain(&self.targets).map(bytes).sum()
     }
 
     fn target_numbers(&self) -> usize {
@@ -221,8 +240,8 @@ impl Source for Arrays {
     }
 
     fn files(&self, _: &mut dyn Iterator<Item = usize>) -> Vec<PathBuf> {
-        let mut files = vec![self.inputs.place.path().to_owned()];
-        files.extend(self.targets.as_ref().map(|targets| targets.place.path().to_owned()));
+        let arrays = self.inputs.iter().chain(&self.targets);
+        let mut files: Vec<PathBuf> = arrays.map(|array| array.place.path().to_owned()).collect();
         files.dedup();
         files
     }

@@ -1,8 +1,9 @@
 //! From the numbers in a file to those that a model and a metric take.
 //!
 //! Owns the conversion of inputs (any type to float32 as `x.float()` does, uint8 divided by 255, then `normalize`, each
-//! step rounded to float32 as in PyTorch) and of targets (integers to int64, floats to float32). Deliberately knows
-//! nothing of where the numbers came from, so its errors name the place that the caller gives.
+//! step rounded to float32 as in PyTorch; integers to the model's integers, never scaled) and of targets (integers to
+//! int64, floats to float32). Deliberately knows nothing of where the numbers came from, so its errors name the place
+//! that the caller gives.
 
 use crate::tensor::{DType, Tensor};
 
@@ -15,45 +16,79 @@ pub struct Normalize {
     pub std: Vec<f64>,
 }
 
-/// How raw samples become a model's input.
+/// One of a model's inputs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Input {
+    /// What errors call it; `None` for the only input of a model.
+    pub name: Option<String>,
+    /// One sample's shape as the model takes it, without batch axis.
+    pub shape: Vec<usize>,
+    /// The type that the model takes: float32, or int64 for token numbers and the like, int32, uint8 or bool.
+    pub dtype: DType,
+}
+
+impl Input {
+    /// The only input of a model, in float32.
+    pub fn only(shape: &[usize]) -> Input {
+        Input {
+            name: None,
+            shape: shape.to_vec(),
+            dtype: DType::F32,
+        }
+    }
+
+    /// The input in words.
+    pub(super) fn title(&self) -> String {
+        match &self.name {
+            Some(name) => format!("the model's input `{name}`"),
+            None => "the model's input".to_owned(),
+        }
+    }
+}
+
+/// How raw samples become one of a model's inputs.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Conversion {
-    /// One sample's shape as the model takes it.
-    shape: Vec<usize>,
-    /// float32 or int64.
-    dtype: DType,
+    input: Input,
     /// A mean and a standard deviation for each channel; empty for none.
     channels: Vec<(f32, f32)>,
 }
 
+/// The conversions of all inputs. `normalize` applies to those in float32; one at least must be.
+pub(super) fn conversions(inputs: &[Input], normalize: Option<&Normalize>) -> Result<Vec<Conversion>, DatasetError> {
+    if normalize.is_some() && inputs.iter().all(|input| input.dtype != DType::F32) {
+        return Err(DatasetError::NormalizedIntegers);
+    }
+    let conversion = |input: &Input| Conversion::new(input, normalize.filter(|_| input.dtype == DType::F32));
+    inputs.iter().map(conversion).collect()
+}
+
 impl Conversion {
-    pub fn new(shape: &[usize], dtype: DType, normalize: Option<&Normalize>) -> Result<Conversion, DatasetError> {
-        if !matches!(dtype, DType::F32 | DType::I64) {
-            return Err(DatasetError::Wanted(dtype));
+    fn new(input: &Input, normalize: Option<&Normalize>) -> Result<Conversion, DatasetError> {
+        if !matches!(
+            input.dtype,
+            DType::F32 | DType::I64 | DType::I32 | DType::U8 | DType::Bool
+        ) {
+            return Err(DatasetError::Wanted(input.dtype));
         }
-        let channels = match normalize {
-            None => Vec::new(),
-            Some(_) if dtype != DType::F32 => return Err(DatasetError::NormalizedIntegers),
-            Some(normalize) => channels(shape, normalize)?,
-        };
+        let channels = normalize.map_or(Ok(Vec::new()), |normalize| channels(&input.shape, normalize))?;
         Ok(Conversion {
-            shape: shape.to_vec(),
-            dtype,
+            input: input.clone(),
             channels,
         })
     }
 
-    pub fn shape(&self) -> &[usize] {
-        &self.shape
+    pub fn input(&self) -> &Input {
+        &self.input
     }
 
-    pub fn dtype(&self) -> DType {
-        self.dtype
+    pub fn shape(&self) -> &[usize] {
+        &self.input.shape
     }
 
     /// Bytes of one converted sample.
     pub fn sample_bytes(&self) -> usize {
-        self.shape.iter().product::<usize>() * self.dtype.size()
+        self.input.shape.iter().product::<usize>() * self.input.dtype.size()
     }
 
     /// Whether samples of this type and shape can become the model's; axes of size 1 may come and go.
@@ -61,36 +96,53 @@ impl Conversion {
         fn squeezed(shape: &[usize]) -> impl Iterator<Item = usize> {
             shape.iter().copied().filter(|&extent| extent != 1)
         }
-        if !squeezed(shape).eq(squeezed(&self.shape)) {
+        if !squeezed(shape).eq(squeezed(&self.input.shape)) {
             return Err(DatasetError::Shape {
                 origin: origin.to_owned(),
                 found: shape.to_vec(),
-                wanted: self.shape.clone(),
+                input: self.input.clone(),
             });
         }
-        if self.dtype == DType::I64 && (dtype.is_float() || dtype == DType::U64) {
+        let fits = match self.input.dtype {
+            DType::I64 => !dtype.is_float() && dtype != DType::U64,
+            // Whether the values fit is seen when they are read.
+            DType::I32 => !dtype.is_float() && dtype != DType::U64,
+            DType::U8 => matches!(dtype, DType::U8 | DType::Bool),
+            DType::Bool => !dtype.is_float(),
+            _ => true,
+        };
+        if !fits {
             return Err(DatasetError::InputType {
                 origin: origin.to_owned(),
                 found: dtype,
-                wanted: self.dtype,
+                input: self.input.clone(),
             });
         }
         Ok(())
     }
 
-    /// Converts a batch of raw samples, which [`Conversion::accepts`] has allowed.
-    pub fn apply(&self, raw: &Tensor) -> Tensor {
+    /// Converts a batch of raw samples, which [`Conversion::accepts`] has allowed. `origin` names the place of a row.
+    pub fn apply(&self, raw: &Tensor, origin: impl Fn(usize) -> String) -> Result<Tensor, DatasetError> {
         let mut shape = vec![raw.shape().first().copied().unwrap_or(1)];
-        shape.extend(&self.shape);
-        if self.dtype == DType::I64 {
-            return if raw.dtype() == DType::I64 {
-                relabel(raw, shape)
-            } else {
-                Tensor::from_i64(shape, &raw.to_i64())
-            };
+        shape.extend(&self.input.shape);
+        let wanted = self.input.dtype;
+        if wanted != DType::F32 {
+            if raw.dtype() == wanted {
+                return Ok(relabel(raw, shape));
+            }
+            if wanted == DType::I32
+                && let Some(at) = raw.to_i64().iter().position(|&value| i32::try_from(value).is_err())
+            {
+                let each = self.input.shape.iter().product::<usize>().max(1);
+                return Err(DatasetError::InputRange {
+                    origin: origin(at / each),
+                    input: self.input.clone(),
+                });
+            }
+            return Ok(relabel(&raw.cast(wanted), shape));
         }
         if raw.dtype() == DType::F32 && self.channels.is_empty() {
-            return relabel(raw, shape);
+            return Ok(relabel(raw, shape));
         }
         let mut bytes = Vec::with_capacity(raw.numel() * 4);
         let rows = shape[0];
@@ -99,7 +151,7 @@ impl Conversion {
                 bytes.extend(value.to_le_bytes());
             }
         }
-        Tensor::new(DType::F32, shape, bytes).unwrap_or_else(|_| raw.clone())
+        Ok(Tensor::new(DType::F32, shape, bytes).unwrap_or_else(|_| raw.clone()))
     }
 
     /// One sample in float32.
@@ -194,6 +246,18 @@ pub(super) fn targets(raw: &Tensor, origin: impl Fn(usize) -> String) -> Result<
 mod tests {
     use super::*;
 
+    fn conversion(shape: &[usize], dtype: DType, normalize: Option<&Normalize>) -> Result<Conversion, DatasetError> {
+        let input = Input {
+            dtype,
+            ..Input::only(shape)
+        };
+        conversions(&[input], normalize).map(|mut found| found.remove(0))
+    }
+
+    fn applied(conversion: &Conversion, raw: &Tensor) -> Tensor {
+        conversion.apply(raw, |row| format!("row {row}")).unwrap()
+    }
+
     fn tensor(dtype: DType, bytes: &[u8]) -> Tensor {
         Tensor::new(dtype, [bytes.len() / dtype.size()], bytes.to_vec()).unwrap()
     }
@@ -214,8 +278,8 @@ mod tests {
             (tensor(DType::F64, &0.1f64.to_le_bytes()), vec![0.1]),
             (tensor(DType::Bool, &[0, 1]), vec![0.0, 1.0]),
         ] {
-            let conversion = Conversion::new(&[], DType::F32, None).unwrap();
-            assert_eq!(conversion.apply(&raw).to_f32(), expected, "{raw:?}");
+            let images = conversion(&[], DType::F32, None).unwrap();
+            assert_eq!(applied(&images, &raw).to_f32(), expected, "{raw:?}");
         }
     }
 
@@ -226,16 +290,16 @@ mod tests {
             mean: vec![0.5, 0.1],
             std: vec![0.25],
         };
-        let conversion = Conversion::new(&[2, 1, 2], DType::F32, Some(&normalize)).unwrap();
+        let images = conversion(&[2, 1, 2], DType::F32, Some(&normalize)).unwrap();
         let sample: Vec<f32> = [(0.0f32, 0.5f32), (0.2, 0.5), (0.4, 0.1), (1.0, 0.1)]
             .map(|(value, mean)| (value - mean) / 0.25)
             .to_vec();
-        assert_eq!(conversion.apply(&raw).to_f32(), [sample.clone(), sample].concat());
+        assert_eq!(applied(&images, &raw).to_f32(), [sample.clone(), sample].concat());
     }
 
     #[test]
     fn axes_of_one_come_and_go() {
-        let conversion = Conversion::new(&[1, 28, 28], DType::F32, None).unwrap();
+        let images = conversion(&[1, 28, 28], DType::F32, None).unwrap();
         for (shape, fits) in [
             (vec![28, 28], true),
             (vec![28, 28, 1], true),
@@ -243,16 +307,45 @@ mod tests {
             (vec![784], false),
             (vec![28, 27], false),
         ] {
-            assert_eq!(conversion.accepts(DType::U8, &shape, "x").is_ok(), fits, "{shape:?}");
+            assert_eq!(images.accepts(DType::U8, &shape, "x").is_ok(), fits, "{shape:?}");
         }
-        let tokens = Conversion::new(&[16], DType::I64, None).unwrap();
+        let tokens = conversion(&[16], DType::I64, None).unwrap();
         assert!(tokens.accepts(DType::I16, &[16], "x").is_ok());
         assert!(tokens.accepts(DType::F32, &[16], "x").is_err());
         assert_eq!(
-            tokens
-                .apply(&Tensor::new(DType::U8, [1, 16], vec![200; 16]).unwrap())
-                .to_i64(),
+            applied(&tokens, &Tensor::new(DType::U8, [1, 16], vec![200; 16]).unwrap()).to_i64(),
             [200; 16]
+        );
+    }
+
+    #[test]
+    fn integers_are_taken_as_they_are() {
+        let raw = Tensor::from_i64([2, 2], &[0, 2, 3, 255]);
+        for (dtype, expected) in [
+            (DType::I64, [0, 2, 3, 255]),
+            (DType::I32, [0, 2, 3, 255]),
+            (DType::Bool, [0, 1, 1, 1]),
+        ] {
+            let images = conversion(&[2], dtype, None).unwrap();
+            assert!(images.accepts(DType::I64, &[2], "x").is_ok());
+            let found = applied(&images, &raw);
+            assert_eq!((found.dtype(), found.to_i64()), (dtype, expected.to_vec()));
+        }
+        let bytes = conversion(&[2], DType::U8, None).unwrap();
+        assert!(bytes.accepts(DType::I64, &[2], "x").is_err());
+        assert_eq!(
+            applied(&bytes, &Tensor::new(DType::U8, [1, 2], vec![7, 255]).unwrap()).to_i64(),
+            [7, 255]
+        );
+        let small = conversion(&[2], DType::I32, None).unwrap();
+        let error = small
+            .apply(&Tensor::from_i64([2, 2], &[0, 1, 2, 1 << 40]), |row| {
+                format!("row {row}")
+            })
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "row 1: a value does not fit the model's input, which is int32"
         );
     }
 
@@ -264,7 +357,7 @@ mod tests {
             (vec![0.5], vec![0.0], DType::F32),
             (vec![0.5], vec![1.0], DType::I64),
         ] {
-            assert!(Conversion::new(&[3, 4, 4], dtype, Some(&Normalize { mean, std })).is_err());
+            assert!(conversion(&[3, 4, 4], dtype, Some(&Normalize { mean, std })).is_err());
         }
     }
 

@@ -7,6 +7,8 @@ use crate::dataset::image::ImageError;
 use crate::formats::DataError;
 use crate::tensor::DType;
 
+use super::Input;
+
 /// Why a dataset could not be opened or read.
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
@@ -22,42 +24,40 @@ pub enum DatasetError {
     NoSamples,
     #[error("`samples` asks for {wanted} samples, but the dataset holds {found}")]
     TooFew { wanted: usize, found: usize },
-    #[error(
-        "{inputs} holds {found_inputs} samples, but {targets} holds {found_targets}: one target a sample is needed"
-    )]
+    #[error("{inputs} holds {found_inputs} samples, but {others} holds {found_others}: each sample needs one of both")]
     Counts {
         inputs: String,
-        targets: String,
+        others: String,
         found_inputs: usize,
-        found_targets: usize,
+        found_others: usize,
     },
-    #[error("{origin}: a sample has shape {found:?}, but the model's input is {wanted:?}")]
+    #[error("{origin}: a sample has shape {found:?}, but {} is {:?}", input.title(), input.shape)]
     Shape {
         origin: String,
         found: Vec<usize>,
-        wanted: Vec<usize>,
+        input: Input,
     },
-    #[error("{origin}: the model wants {wanted} inputs, which {found} values cannot become without loss")]
-    InputType {
-        origin: String,
-        found: DType,
-        wanted: DType,
-    },
-    #[error("the dataset cannot make {0} inputs, only float32 and int64 ones")]
+    #[error("{origin}: {} is {}, which {found} values cannot become without loss", input.title(), input.dtype)]
+    InputType { origin: String, found: DType, input: Input },
+    #[error("{origin}: a value does not fit {}, which is {}", input.title(), input.dtype)]
+    InputRange { origin: String, input: Input },
+    #[error("the dataset cannot make {0} inputs, only float32, int64, int32, uint8 and bool ones")]
     Wanted(DType),
+    #[error("the model has {wanted} inputs, but the source gives each sample {found}")]
+    Inputs { found: usize, wanted: usize },
     #[error("`normalize` has {means} means and {stds} standard deviations, but a sample has {channels} channels")]
     Channels { means: usize, stds: usize, channels: usize },
     #[error("`normalize` has a standard deviation of {0}: give numbers other than 0")]
     Deviation(f64),
-    #[error("`normalize` needs float32 inputs, but the model wants int64 ones: leave it out")]
+    #[error("`normalize` needs a float32 input, but the model takes integers only: leave it out")]
     NormalizedIntegers,
     #[error("{origin}: the target {value} does not fit int64")]
     TargetRange { origin: String, value: u64 },
     #[error(
-        "{}: images have shape [3, height, width], but the model's input is {wanted:?}",
-        path.display()
+        "{}: images have shape [3, height, width], but {} is {:?}",
+        path.display(), input.title(), input.shape
     )]
-    Images { path: PathBuf, wanted: Vec<usize> },
+    Images { path: PathBuf, input: Input },
     #[error("{}: {message}", path.display())]
     Folder { path: PathBuf, message: String },
     #[error("samples {start}..{end} were asked for, but the dataset has {len}")]

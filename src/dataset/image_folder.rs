@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use crate::tensor::{DType, Tensor};
 
 use super::image::{self, Geometry};
-use super::{DatasetError, Raw, Source};
+use super::{DatasetError, Input, Raw, Source};
 
 /// How deep folders may lie in a class's folder.
 const DEPTH_LIMIT: usize = 32;
@@ -25,6 +25,7 @@ pub(super) struct ImageFolder {
     /// Class and index within it.
     order: Vec<(u32, u32)>,
     geometry: Geometry,
+    input: Input,
     /// Height and width that the model takes.
     size: (usize, usize),
     pool: Option<Arc<rayon::ThreadPool>>,
@@ -37,18 +38,18 @@ struct Class {
 }
 
 impl ImageFolder {
-    /// Lists the images; decodes none. `shape` is one sample's as the model takes it.
+    /// Lists the images; decodes none.
     pub fn open(
         path: &Path,
         geometry: Geometry,
-        shape: &[usize],
+        input: &Input,
         pool: Option<Arc<rayon::ThreadPool>>,
     ) -> Result<ImageFolder, DatasetError> {
         let origin = || path.display().to_string();
-        let &[3, height, width] = shape else {
+        let &[3, height, width] = &input.shape[..] else {
             return Err(DatasetError::Images {
                 path: path.to_owned(),
-                wanted: shape.to_vec(),
+                input: input.clone(),
             });
         };
         if let Some(crop) = geometry.crop.map(|crop| crop as usize)
@@ -57,7 +58,7 @@ impl ImageFolder {
             return Err(DatasetError::Shape {
                 origin: origin(),
                 found: vec![3, crop, crop],
-                wanted: shape.to_vec(),
+                input: input.clone(),
             });
         }
         let folder = |message: &str| DatasetError::Folder {
@@ -99,6 +100,7 @@ impl ImageFolder {
             classes,
             order,
             geometry,
+            input: input.clone(),
             size: (height, width),
             pool,
         })
@@ -127,7 +129,7 @@ impl ImageFolder {
             return Err(DatasetError::Shape {
                 origin: path.display().to_string(),
                 found: vec![3, height, width],
-                wanted: vec![3, self.size.0, self.size.1],
+                input: self.input.clone(),
             });
         }
         out.copy_from_slice(&self.geometry.apply(&image));
@@ -159,7 +161,7 @@ impl Source for ImageFolder {
         let classes: Vec<i64> = rows.iter().map(|&row| i64::from(self.order[row].0)).collect();
         let inputs = Tensor::new(DType::U8, [rows.len(), 3, height, width], pixels);
         Ok(Raw {
-            inputs: inputs.map_err(|error| DatasetError::Reader(error.to_string()))?,
+            inputs: vec![inputs.map_err(|error| DatasetError::Reader(error.to_string()))?],
             targets: Some(Tensor::from_i64([rows.len()], &classes)),
         })
     }

@@ -1,6 +1,6 @@
 //! Samples for a model: from files to batches of the numbers that a network takes.
 //!
-//! Owns the sources of the pipeline file (IDX, npz, safetensors, folders of images), their conversion to float32, the
+//! Owns the sources of the pipeline file (IDX, npz, npy, safetensors, folders of images), their conversion to float32, the
 //! choice of samples, and reading ahead. Deliberately knows nothing of YAML, models and metrics; file formats are
 //! `formats/`' business.
 //!
@@ -40,7 +40,7 @@ use batch::Places;
 pub use batch::{Batch, Origins};
 pub use batches::{Batches, READ_AHEAD};
 use convert::Conversion;
-pub use convert::Normalize;
+pub use convert::{Input, Normalize};
 pub use error::DatasetError;
 use image_folder::ImageFolder;
 use order::Order;
@@ -51,16 +51,21 @@ pub use order::Samples;
 pub enum SourceConfig {
     /// Two files of MNIST's format, plain or `.gz`.
     Idx { images: PathBuf, labels: Option<PathBuf> },
-    /// Two arrays of an `.npz` archive.
+    /// Arrays of an `.npz` archive: one a model input, in the model's order.
     Npz {
         path: PathBuf,
-        inputs: String,
+        inputs: Vec<String>,
         targets: Option<String>,
     },
-    /// Two tensors of a safetensors file.
+    /// `.npy` files: one a model input, in the model's order.
+    Npy {
+        inputs: Vec<PathBuf>,
+        targets: Option<PathBuf>,
+    },
+    /// Tensors of a safetensors file: one a model input, in the model's order.
     Safetensors {
         path: PathBuf,
-        inputs: String,
+        inputs: Vec<String>,
         targets: Option<String>,
     },
     /// One folder a class, sorted by name.
@@ -82,15 +87,14 @@ pub struct Config {
     pub samples: Option<Samples>,
     /// What `samples` draws with.
     pub seed: u64,
-    /// One sample's shape as the model takes it, without batch axis.
-    pub shape: Vec<usize>,
-    /// The type that the model takes: float32, or int64 for token numbers and the like.
-    pub dtype: DType,
+    /// What the model takes, in its order.
+    pub inputs: Vec<Input>,
 }
 
 /// Rows as they stand in the files.
 struct Raw {
-    inputs: Tensor,
+    /// One tensor a model input.
+    inputs: Vec<Tensor>,
     targets: Option<Tensor>,
 }
 
@@ -135,7 +139,7 @@ pub struct Dataset(Arc<Opened>);
 struct Opened {
     source: Box<dyn Source>,
     order: Order,
-    conversion: Conversion,
+    conversions: Vec<Conversion>,
 }
 
 impl Places for Opened {
@@ -159,22 +163,34 @@ impl Dataset {
 
     /// As [`Dataset::open`], decoding images in the given pool.
     pub fn open_in(config: &Config, pool: Option<Arc<rayon::ThreadPool>>) -> Result<Dataset, DatasetError> {
-        let conversion = Conversion::new(&config.shape, config.dtype, config.normalize.as_ref())?;
+        let conversions = convert::conversions(&config.inputs, config.normalize.as_ref())?;
+        let only = || match &conversions[..] {
+            [only] => Ok(only),
+            several => Err(DatasetError::Inputs {
+                found: 1,
+                wanted: several.len(),
+            }),
+        };
         let source: Box<dyn Source> = match &config.source {
-            SourceConfig::Idx { images, labels } => Box::new(Arrays::idx(images, labels.as_deref(), &conversion)?),
-            SourceConfig::Npz { path, inputs, targets } => {
-                Box::new(Arrays::npz(path, inputs, targets.as_deref(), &conversion)?)
+            SourceConfig::Idx { images, labels } => {
+                only()?;
+                Box::new(Arrays::idx(images, labels.as_deref(), &conversions)?)
             }
+            SourceConfig::Npz { path, inputs, targets } => {
+                Box::new(Arrays::npz(path, inputs, targets.as_deref(), &conversions)?)
+            }
+            SourceConfig::Npy { inputs, targets } => Box::new(Arrays::npy(inputs, targets.as_deref(), &conversions)?),
             SourceConfig::Safetensors { path, inputs, targets } => {
-                Box::new(Arrays::safetensors(path, inputs, targets.as_deref(), &conversion)?)
+                Box::new(Arrays::safetensors(path, inputs, targets.as_deref(), &conversions)?)
             }
             SourceConfig::ImageFolder { path, resize, crop } => {
                 let geometry = image::Geometry {
                     resize: *resize,
                     crop: *crop,
                 };
-                let folder = ImageFolder::open(path, geometry, &config.shape, pool)?;
-                conversion.accepts(DType::U8, &config.shape, &path.display().to_string())?;
+                let input = only()?;
+                let folder = ImageFolder::open(path, geometry, input.input(), pool)?;
+                input.accepts(DType::U8, input.shape(), &path.display().to_string())?;
                 Box::new(folder)
             }
         };
@@ -182,7 +198,7 @@ impl Dataset {
         Ok(Dataset(Arc::new(Opened {
             source,
             order,
-            conversion,
+            conversions,
         })))
     }
 
@@ -196,14 +212,10 @@ impl Dataset {
         self.len() == 0
     }
 
-    /// One sample's shape, as the model takes it.
-    pub fn sample_shape(&self) -> &[usize] {
-        self.0.conversion.shape()
-    }
-
-    /// The type of inputs: float32 or int64.
-    pub fn dtype(&self) -> DType {
-        self.0.conversion.dtype()
+    /// What the model takes, in its order.
+    pub fn inputs(&self) -> Vec<Input> {
+        let conversions = self.0.conversions.iter();
+        conversions.map(|conversion| conversion.input().clone()).collect()
     }
 
     /// The type of targets: int64, float32, or `None` without targets.
@@ -245,7 +257,7 @@ impl Dataset {
         let Opened {
             source,
             order,
-            conversion,
+            conversions,
         } = &*self.0;
         let Range { start, end } = samples;
         if start > end || end > order.len() {
@@ -261,8 +273,12 @@ impl Dataset {
             Some(targets) => Some(convert::targets(targets, |index| source.place(rows[index]))?),
             None => None,
         };
+        let inputs = conversions
+            .iter()
+            .zip(&raw.inputs)
+            .map(|(conversion, raw)| conversion.apply(raw, |index| source.place(rows[index])));
         Ok(Batch {
-            inputs: vec![conversion.apply(&raw.inputs)],
+            inputs: inputs.collect::<Result<_, _>>()?,
             targets,
             first: start,
             origins: Origins::new(self.0.clone()),
@@ -278,9 +294,13 @@ impl Dataset {
     /// The most bytes that [`Dataset::batches`] holds at once, the batch in the consumer's hands included. Decoders of
     /// images and of compressed files come on top: see the module's documentation.
     pub fn memory_bound(&self, batch_size: usize) -> usize {
-        let Opened { source, conversion, .. } = &*self.0;
-        let converted = conversion
-            .sample_bytes()
+        let Opened {
+            source, conversions, ..
+        } = &*self.0;
+        let converted = conversions
+            .iter()
+            .map(Conversion::sample_bytes)
+            .sum::<usize>()
             .saturating_add(source.target_numbers().saturating_mul(8));
         // A growing buffer may be twice as large as what it holds.
         let sample = converted
@@ -292,6 +312,7 @@ impl Dataset {
 
 impl std::fmt::Debug for Dataset {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Dataset({} samples of {:?})", self.len(), self.sample_shape())
+        let shapes: Vec<&[usize]> = self.0.conversions.iter().map(Conversion::shape).collect();
+        write!(f, "Dataset({} samples of {shapes:?})", self.len())
     }
 }

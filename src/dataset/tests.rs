@@ -17,8 +17,7 @@ fn config(source: SourceConfig, shape: &[usize]) -> Config {
         normalize: None,
         samples: None,
         seed: 0,
-        shape: shape.to_vec(),
-        dtype: DType::F32,
+        inputs: vec![Input::only(shape)],
     }
 }
 
@@ -64,7 +63,7 @@ fn arrays(tensors: &[(&str, Tensor)]) -> (tempfile::TempDir, PathBuf) {
 fn xy(path: &Path) -> SourceConfig {
     SourceConfig::Safetensors {
         path: path.to_owned(),
-        inputs: "x".into(),
+        inputs: vec!["x".into()],
         targets: Some("y".into()),
     }
 }
@@ -299,17 +298,17 @@ fn errors_name_what_is_wrong() {
     check(&good, &|_| (), "no error");
     check(
         &good,
-        &|config| config.shape = vec![3],
+        &|config| config.inputs[0].shape = vec![3],
         "tensor \"x\": a sample has shape [2], but the model's input is [3]",
     );
     check(
         &good,
-        &|config| config.dtype = DType::I64,
-        "the model wants int64 inputs, which float32 values",
+        &|config| config.inputs[0].dtype = DType::I64,
+        "the model's input is int64, which float32 values",
     );
     check(
         &good,
-        &|config| config.dtype = DType::F16,
+        &|config| config.inputs[0].dtype = DType::F16,
         "the dataset cannot make float16 inputs",
     );
     check(
@@ -399,7 +398,7 @@ fn folders_are_checked() {
     #[cfg(unix)]
     {
         std::os::unix::fs::symlink(root.join("b"), root.join("b/loop")).unwrap();
-        let looped = ImageFolder::open(&root, image::Geometry::default(), &[3, 2, 2], None)
+        let looped = ImageFolder::open(&root, image::Geometry::default(), &Input::only(&[3, 2, 2]), None)
             .err()
             .unwrap();
         assert!(looped.to_string().contains("folders deep"), "{looped}");
@@ -454,4 +453,106 @@ fn damaged_images_are_errors_or_images() {
             }
         }
     }
+}
+
+#[test]
+fn several_inputs_make_one_sample() {
+    let ids = Tensor::from_i64([3, 2], &[1, 2, 3, 4, 5, 6]);
+    let mask = Tensor::new(DType::Bool, [3, 2], vec![1, 1, 1, 0, 0, 1]).unwrap();
+    let pixels = Tensor::new(DType::U8, [3, 1], vec![0, 51, 255]).unwrap();
+    let y = Tensor::from_i64([3], &[2, 1, 0]);
+    let input = |name: &str, shape: &[usize], dtype| Input {
+        name: Some(name.to_owned()),
+        shape: shape.to_vec(),
+        dtype,
+    };
+    let tensors = [("ids", ids), ("mask", mask), ("pixels", pixels), ("y", y)];
+    let (_folder, path) = arrays(&tensors);
+    let of = |names: &[&str], inputs: &[Input]| Config {
+        inputs: inputs.to_vec(),
+        ..config(
+            SourceConfig::Safetensors {
+                path: path.clone(),
+                inputs: names.iter().map(ToString::to_string).collect(),
+                targets: Some("y".into()),
+            },
+            &[],
+        )
+    };
+    let inputs = [
+        input("pixels", &[1], DType::F32),
+        input("ids", &[2], DType::I64),
+        input("mask", &[2], DType::I64),
+    ];
+    let mut all = of(&["pixels", "ids", "mask"], &inputs);
+    // Integers are neither scaled nor normalised.
+    all.normalize = Some(Normalize {
+        mean: vec![0.5],
+        std: vec![2.0],
+    });
+    let dataset = Dataset::open(&all).unwrap();
+    let batches: Vec<Batch> = dataset.batches(2).map(Result::unwrap).collect();
+    assert_eq!(batches[1].inputs[1].to_i64(), [5, 6]);
+    assert_eq!(batches[0].inputs[2].to_i64(), [1, 1, 1, 0]);
+    assert_eq!(batches[0].inputs[0].to_f32(), [-0.25, (0.2 - 0.5) / 2.0]);
+    assert_eq!(dataset.inputs(), inputs);
+    assert_eq!(batches[1].slice(0, 1).unwrap().inputs.len(), 3);
+
+    let check = |names: &[&str], inputs: &[Input], message: &str| {
+        let found = error(&of(names, inputs));
+        assert!(found.contains(message), "{found}");
+    };
+    check(
+        &["ids"],
+        &inputs[1..],
+        "the model has 2 inputs, but the source gives each sample 1",
+    );
+    check(
+        &["ids", "mask"],
+        &[inputs[1].clone(), input("mask", &[3], DType::I64)],
+        "tensor \"mask\": a sample has shape [2], but the model's input `mask` is [3]",
+    );
+    check(
+        &["ids"],
+        &[input("ids", &[2], DType::U8)],
+        "the model's input `ids` is uint8, which int64 values cannot become without loss",
+    );
+}
+
+#[test]
+fn npy_files_go_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, shape: &str, data: &[u8]| {
+        let dictionary = format!("{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}");
+        let length = (dictionary.len() as u16).to_le_bytes();
+        let path = folder.path().join(name);
+        let bytes = [b"\x93NUMPY\x01\x00", &length[..], dictionary.as_bytes(), data].concat();
+        fs::write(&path, bytes).unwrap();
+        path
+    };
+    let x = write("x.npy", "(3, 2)", &[1, 2, 3, 4, 5, 6]);
+    let y = write("y.npy", "(3,)", &[7, 8, 9]);
+    let of = |targets: &Path| {
+        config(
+            SourceConfig::Npy {
+                inputs: vec![x.clone()],
+                targets: Some(targets.to_owned()),
+            },
+            &[2],
+        )
+    };
+    let dataset = Dataset::open(&of(&y)).unwrap();
+    let batch = dataset.read(1..3).unwrap();
+    assert_eq!(
+        batch.inputs[0].to_f32(),
+        [3.0, 4.0, 5.0, 6.0].map(|value| value / 255.0)
+    );
+    assert_eq!(batch.targets.unwrap().to_i64(), [8, 9]);
+    assert_eq!(dataset.files(), [x.clone(), y.clone()]);
+    let short = write("short.npy", "(2,)", &[7, 8]);
+    let found = error(&of(&short));
+    assert!(
+        found.contains("x.npy holds 3 samples, but ") && found.contains("short.npy holds 2"),
+        "{found}"
+    );
 }

@@ -8,6 +8,7 @@
 //! one graph runs at every batch size.
 
 mod evaluate;
+mod names;
 mod resolve;
 mod schema;
 mod subset;

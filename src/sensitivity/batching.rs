@@ -26,20 +26,22 @@ const LARGEST: usize = 4096;
 const SAME: f64 = 1e-3;
 
 impl Batching {
-    /// Runs the model on small batches of made-up samples.
+    /// Runs the model on small batches of made-up samples: `first`, a real one, says of which shapes and types, and what
+    /// integers may be.
     ///
     /// # Errors
     /// When no batch size runs, or a sample's output depends on its neighbours.
     pub fn probe(
         graph: &Graph,
-        sample: &[usize],
+        first: &[Tensor],
         output: ValueId,
         batch: usize,
         evaluator: &dyn Evaluate,
     ) -> Result<Batching, SensitivityError> {
-        let run = |samples: &Tensor| Ok::<Tensor, EvaluateError>(run(graph, samples, &[output], evaluator)?.remove(0));
-        let neighbours = |n: usize| neighbours(graph, sample, n, output, evaluator);
-        let fits = |n: usize| match run(&samples(sample, n, 0)) {
+        let run =
+            |samples: &[Tensor]| Ok::<Tensor, EvaluateError>(run(graph, samples, &[output], evaluator)?.remove(0));
+        let neighbours = |n: usize| neighbours(graph, first, n, output, evaluator);
+        let fits = |n: usize| match run(&samples(first, n, 0)) {
             Ok(outputs) if outputs.shape().first() == Some(&n) => Ok(outputs),
             Ok(outputs) => Err(format!("{n} samples give an output of shape {:?}", outputs.shape())),
             Err(fault) => Err(fault.to_string()),
@@ -55,13 +57,13 @@ impl Batching {
         let why = one.err().unwrap_or_default();
         let likely = (1..=64).chain([batch, 96, 128, 192, 256, 512]).chain(written(graph));
         for n in likely.collect::<BTreeSet<usize>>() {
-            let Ok(first) = fits(n) else { continue };
+            let Ok(outputs) = fits(n) else { continue };
             if n == 1 {
                 return Ok(Batching::Fixed(1));
             }
             // The first sample again, among other neighbours.
-            let others = run(&samples(sample, n, 1)).map_err(|fault| SensitivityError::NoBatch(fault.to_string()))?;
-            return if alike(&first, &others) {
+            let others = run(&samples(first, n, 1)).map_err(|fault| SensitivityError::NoBatch(fault.to_string()))?;
+            return if alike(&outputs, &others) {
                 Ok(Batching::Fixed(n))
             } else {
                 Err(neighbours(n))
@@ -87,18 +89,18 @@ fn written(graph: &Graph) -> impl Iterator<Item = usize> {
 
 fn run(
     graph: &Graph,
-    samples: &Tensor,
+    samples: &[Tensor],
     outputs: &[ValueId],
     evaluator: &dyn Evaluate,
 ) -> Result<Vec<Tensor>, EvaluateError> {
-    let given: Vec<(ValueId, Tensor)> = graph.inputs.iter().map(|&input| (input, samples.clone())).collect();
+    let given: Vec<(ValueId, Tensor)> = graph.inputs.iter().copied().zip(samples.iter().cloned()).collect();
     evaluator.evaluate(graph, &given, outputs)
 }
 
 /// The error that names the first operator in whose result the first sample's part moves with its neighbours.
 fn neighbours(
     graph: &Graph,
-    sample: &[usize],
+    first: &[Tensor],
     n: usize,
     output: ValueId,
     evaluator: &dyn Evaluate,
@@ -111,7 +113,7 @@ fn neighbours(
         .filter(|&(_, value)| graph.value(value).ty == Type::Tensor)
         .collect();
     let values: Vec<ValueId> = tensors.iter().map(|&(_, value)| value).collect();
-    let among = |seed| run(graph, &samples(sample, n, seed), &values, evaluator).unwrap_or_default();
+    let among = |seed| run(graph, &samples(first, n, seed), &values, evaluator).unwrap_or_default();
     let both = among(0).into_iter().zip(among(1));
     let moved = both
         .zip(&tensors)
@@ -132,8 +134,28 @@ fn neighbours(
 }
 
 /// Made-up samples of which the first is always the same.
-fn samples(sample: &[usize], n: usize, seed: u64) -> Tensor {
+fn samples(first: &[Tensor], n: usize, seed: u64) -> Vec<Tensor> {
+    first.iter().map(|input| made_up(input, n, seed)).collect()
+}
+
+/// One input of made-up samples. Floats lie between -1 and 1. Integers may be positions in a table or a mask, so that
+/// each sample has those of the real one, shifted.
+fn made_up(first: &Tensor, n: usize, seed: u64) -> Tensor {
+    let sample = first.shape().get(1..).unwrap_or_default();
     let each: usize = sample.iter().product();
+    let mut shape = vec![n];
+    shape.extend_from_slice(sample);
+    if !first.dtype().is_float() {
+        let by = |row: usize| if row == 0 { 0 } else { row + seed as usize };
+        let flat = first.reshaped([1, each]).unwrap_or_else(|_| first.clone());
+        let rows: Vec<u8> = (0..n)
+            .flat_map(|row| {
+                let order: Vec<usize> = (0..each).map(|at| (at + by(row)) % each).collect();
+                flat.select(1, &order).data().to_vec()
+            })
+            .collect();
+        return Tensor::new(first.dtype(), shape, rows).unwrap_or_else(|_| first.clone());
+    }
     let value = |row: usize, at: usize| {
         let seed = if row == 0 { 0 } else { seed + row as u64 };
         let mixed = (at as u64 + 1)
@@ -142,8 +164,6 @@ fn samples(sample: &[usize], n: usize, seed: u64) -> Tensor {
         (mixed >> 40) as f32 / (1_u64 << 24) as f32 * 2.0 - 1.0
     };
     let values: Vec<f32> = (0..n).flat_map(|row| (0..each).map(move |at| value(row, at))).collect();
-    let mut shape = vec![n];
-    shape.extend_from_slice(sample);
     Tensor::from_f32(shape, &values)
 }
 
@@ -163,12 +183,12 @@ fn alike(a: &Tensor, b: &Tensor) -> bool {
 }
 
 /// Samples of one forward: the largest power of two that is no more than `batch` and whose kept values fit 512 MiB.
-/// From the model, its input and `batch` alone, whatever layers are asked for.
+/// From the model, the shapes of its inputs and `batch` alone, whatever layers are asked for. `first` is one sample.
 pub fn micro_batch(
     graph: &Graph,
     layers: &[Layer],
-    sample: &[usize],
-    output: ValueId,
+    first: &[Tensor],
+    outputs: &[ValueId],
     batch: usize,
     batching: Batching,
     evaluator: &dyn Evaluate,
@@ -179,15 +199,13 @@ pub fn micro_batch(
     let mut kept = BTreeSet::new();
     for layer in layers {
         let params: Vec<_> = std::iter::once(layer.weight).chain(layer.bias).collect();
-        kept.extend(made_by_nodes(graph, &reads(graph, &params, output).unwrap_or_default()));
+        kept.extend(made_by_nodes(
+            graph,
+            &reads(graph, &params, outputs).unwrap_or_default(),
+        ));
     }
-    let mut shape = vec![1];
-    shape.extend_from_slice(sample);
-    let walked = walk(
-        graph,
-        &Options::of_shapes(graph.inputs.iter().map(|_| shape.clone())),
-        evaluator,
-    );
+    let inputs = first.iter().map(|input| (input.shape().to_vec(), input.dtype()));
+    let walked = walk(graph, &Options::of_inputs(inputs), evaluator);
     let bytes: usize = kept
         .iter()
         .filter_map(|&value| walked.fact(value).as_tensor())
@@ -217,7 +235,8 @@ mod tests {
             false => hidden,
         };
         let graph = net.finish(out);
-        Batching::probe(&graph, &[2, 2], out, 64, &Runtime::new())
+        let first = [Tensor::from_f32([1, 2, 2], &[0.0; 4])];
+        Batching::probe(&graph, &first, out, 64, &Runtime::new())
     }
 
     #[test]
@@ -226,6 +245,33 @@ mod tests {
         assert_eq!(probe(&[1, 4], false).unwrap(), Batching::Fixed(1));
         assert_eq!(probe(&[5, 4], false).unwrap(), Batching::Fixed(5));
         assert_eq!(probe(&[100, 4], false).unwrap(), Batching::Fixed(100));
+    }
+
+    /// A table of five rows, looked up by one input and weighed by another.
+    #[test]
+    fn integers_come_from_the_data() {
+        let mut net = Builder::default();
+        let (ids, weights) = (net.input(), net.input());
+        let table = net.param("table.weight", &[5, 3]);
+        let rows = net.op(
+            "embedding",
+            &[
+                ("weight", Arg::Value(table)),
+                ("indices", Arg::Value(ids)),
+                ("padding_idx", Arg::Int(-1)),
+                ("scale_grad_by_freq", Arg::Bool(false)),
+                ("sparse", Arg::Bool(false)),
+            ],
+        );
+        let out = net.op("mul", &[("self", Arg::Value(rows)), ("other", Arg::Value(weights))]);
+        let graph = net.finish(out);
+        let first = [
+            Tensor::from_i64([1, 4], &[4, 0, 2, 4]),
+            Tensor::from_f32([1, 4, 1], &[1.0; 4]),
+        ];
+        let found = Batching::probe(&graph, &first, out, 64, &Runtime::new());
+        assert_eq!(found.unwrap(), Batching::Any);
+        assert_eq!(samples(&first, 2, 0)[0].to_i64(), [4, 0, 2, 4, 0, 2, 4, 4]);
     }
 
     #[test]

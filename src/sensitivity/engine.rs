@@ -4,7 +4,7 @@ use super::pass::{Baseline, Job, Pass, Programs, WHOLE};
 use super::perturb::{Perturbation, Plan, Target};
 use super::{Cell, EarlyStop, SensitivityError, Table};
 use crate::dataset::{Batch, Dataset};
-use crate::graph::Graph;
+use crate::graph::{Graph, ValueId};
 use crate::metric::{self, Accumulator, Forward, Metric, MetricError};
 use crate::runtime::Device;
 use crate::tensor::Tensor;
@@ -31,6 +31,8 @@ pub trait Memory: Sync {
 /// What a measurement is told beside the model and its data.
 pub struct Settings<'a> {
     pub plan: Plan,
+    /// The outputs that are measured.
+    pub outputs: &'a [ValueId],
     /// Ascending.
     pub sparsities: &'a [f64],
     pub early_stop: Option<EarlyStop>,
@@ -153,7 +155,7 @@ impl<'a> Engine<'a> {
             metric,
             memory,
             settings,
-            programs: Programs::new(graph, targets, settings.device, padded)?,
+            programs: Programs::new(graph, targets, settings.outputs, settings.device, padded)?,
             found: BTreeMap::new(),
             computed: 0,
             reused: 0,
@@ -322,15 +324,15 @@ impl Wave<'_> {
     fn add(
         &self,
         sum: &Sum<'_>,
-        outputs: &Tensor,
+        outputs: &[Tensor],
         batch: &Batch,
         baseline: &Baseline,
         cell: &str,
     ) -> Result<(), SensitivityError> {
         let forward = Forward {
             cell,
-            outputs: std::slice::from_ref(outputs),
-            baseline: Some(std::slice::from_ref(&baseline.outputs)),
+            outputs,
+            baseline: Some(&baseline.outputs),
             batch,
         };
         sum.add(&forward).map_err(fault(cell))

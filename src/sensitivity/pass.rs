@@ -33,22 +33,28 @@ pub struct Programs<'a> {
     device: Device,
     /// The number of samples that a short batch is padded to, where the model takes one number only.
     padded: Option<usize>,
-    output: ValueId,
+    /// The outputs that are measured.
+    measured: Vec<ValueId>,
     replays: BTreeMap<usize, Replay>,
     leaves: BTreeMap<ValueId, Shared>,
     value_of: BTreeMap<ParamId, ValueId>,
 }
 
 impl<'a> Programs<'a> {
+    /// `measured` are the outputs that are asked for.
+    ///
     /// # Errors
-    /// When the model has no output.
+    /// When there are none.
     pub fn new(
         graph: &'a Graph,
         targets: &'a [Target],
+        measured: &[ValueId],
         device: Device,
         padded: Option<usize>,
     ) -> Result<Programs<'a>, SensitivityError> {
-        let &output = graph.output_values().first().ok_or(SensitivityError::NoOutput)?;
+        if measured.is_empty() {
+            return Err(SensitivityError::NoOutput);
+        }
         let value_of = graph
             .value_ids()
             .filter_map(|value| Some((graph.param_of(value)?, value)))
@@ -58,7 +64,7 @@ impl<'a> Programs<'a> {
             targets,
             device,
             padded,
-            output,
+            measured: measured.to_vec(),
             replays: BTreeMap::new(),
             leaves: BTreeMap::new(),
             value_of,
@@ -73,7 +79,7 @@ impl<'a> Programs<'a> {
         for job in &jobs {
             if !self.replays.contains_key(&job.target) {
                 let params = self.targets[job.target].params(self.graph);
-                let replay = compile(self.graph, &params, self.output, self.device);
+                let replay = compile(self.graph, &params, &self.measured, self.device);
                 self.replays.insert(job.target, replay.map_err(fault(&job.name))?);
             }
         }
@@ -83,8 +89,8 @@ impl<'a> Programs<'a> {
             .copied()
             .collect();
         let kept: BTreeSet<ValueId> = made_by_nodes(self.graph, &read).into_iter().collect();
-        let mut outputs = vec![self.output];
-        outputs.extend(kept.into_iter().filter(|&value| value != self.output));
+        let mut outputs = self.measured.clone();
+        outputs.extend(kept.into_iter().filter(|value| !self.measured.contains(value)));
         let mut inputs = self.graph.inputs.clone();
         let leaves = graph_leaves(self.graph, &inputs, &outputs);
         inputs.extend(&leaves);
@@ -151,8 +157,8 @@ pub struct Pass<'a> {
 
 /// What the unmasked model makes of one micro-batch.
 pub struct Baseline {
-    /// The model's output for the batch's own samples.
-    pub outputs: Tensor,
+    /// The measured outputs for the batch's own samples.
+    pub outputs: Vec<Tensor>,
     kept: BTreeMap<ValueId, Shared>,
 }
 
@@ -178,7 +184,8 @@ impl Pass<'_> {
                     .map(|value| self.programs.leaves[value].get()),
             );
             let results = self.program.run(&given)?;
-            let outputs = from_torch(&results[0])?;
+            let measured = &results[..self.programs.measured.len()];
+            let outputs = measured.iter().map(from_torch).collect::<Result<Vec<_>, _>>()?;
             let inputs = self.programs.graph.inputs.iter().copied().zip(samples);
             let kept: BTreeMap<ValueId, Shared> = self
                 .outputs
@@ -196,24 +203,24 @@ impl Pass<'_> {
         })
     }
 
-    /// The model's output for the batch's own samples under cell number `at`.
+    /// The measured outputs for the batch's own samples under cell number `at`.
     ///
     /// # Errors
     /// When it does not run.
-    pub fn replay(&self, at: usize, batch: &Batch, baseline: &Baseline) -> Result<Tensor, SensitivityError> {
+    pub fn replay(&self, at: usize, batch: &Batch, baseline: &Baseline) -> Result<Vec<Tensor>, SensitivityError> {
         let job = &self.jobs[at];
         let replay = &self.programs.replays[&job.target];
         let Some(program) = &replay.program else {
             return Ok(baseline.outputs.clone());
         };
-        let outputs = with_worker(|| {
+        let outputs: Result<Vec<Tensor>, RuntimeError> = with_worker(|| {
             let pick = |value: &ValueId| {
                 let masked = self.masked[at].get(value).or_else(|| self.programs.leaves.get(value));
                 masked.or_else(|| baseline.kept.get(value)).map(Shared::get)
             };
             let inputs: Option<Vec<DeviceTensor>> = replay.inputs.iter().map(pick).collect();
             let inputs = inputs.ok_or_else(|| RuntimeError::Leaf { name: job.name.clone() })?;
-            from_torch(&program.run(&inputs)?[0])
+            program.run(&inputs)?.iter().map(from_torch).collect()
         });
         Ok(self.measured(outputs.map_err(fault(&job.name))?, batch))
     }
@@ -231,10 +238,11 @@ impl Pass<'_> {
     }
 
     /// Outputs of the batch's own samples.
-    fn measured(&self, outputs: Tensor, batch: &Batch) -> Tensor {
-        match outputs.rows(0, batch.len()) {
-            Some(rows) if self.programs.padded.is_some() => rows,
-            _ => outputs,
+    fn measured(&self, outputs: Vec<Tensor>, batch: &Batch) -> Vec<Tensor> {
+        if self.programs.padded.is_none() {
+            return outputs;
         }
+        let own = |output: Tensor| output.rows(0, batch.len()).unwrap_or(output);
+        outputs.into_iter().map(own).collect()
     }
 }

@@ -4,9 +4,9 @@ use crate::graph::{Def, Graph, NodeId, ParamId, Type, ValueId};
 use crate::runtime::{Device, Program, RuntimeError};
 use std::collections::BTreeSet;
 
-/// A target's descendants, from the values that they read to the model's output.
+/// A target's descendants, from the values that they read to the outputs that are measured.
 pub struct Replay {
-    /// None when the output does not depend on the target: its cells are the baseline.
+    /// None when no output depends on the target: its cells are the baseline.
     pub program: Option<Program>,
     /// What the program reads: kept values, parameters and constants, in order.
     pub inputs: Vec<ValueId>,
@@ -31,14 +31,14 @@ fn descendants(graph: &Graph, params: &[ParamId]) -> Vec<bool> {
 /// What a target's program reads, kept values first.
 ///
 /// Only tensors are kept: a number or a list that is read is made again from what it was made of.
-pub fn reads(graph: &Graph, params: &[ParamId], output: ValueId) -> Option<Vec<ValueId>> {
+pub fn reads(graph: &Graph, params: &[ParamId], outputs: &[ValueId]) -> Option<Vec<ValueId>> {
     let depends = descendants(graph, params);
-    if !depends[output.0 as usize] {
+    if !outputs.iter().any(|output| depends[output.0 as usize]) {
         return None;
     }
     let mut kept = BTreeSet::new();
     let mut seen = BTreeSet::new();
-    let mut waiting = vec![output];
+    let mut waiting = outputs.to_vec();
     while let Some(value) = waiting.pop() {
         if !seen.insert(value) {
             continue;
@@ -59,14 +59,14 @@ pub fn reads(graph: &Graph, params: &[ParamId], output: ValueId) -> Option<Vec<V
 }
 
 /// Compiles a target's program.
-pub fn compile(graph: &Graph, params: &[ParamId], output: ValueId, device: Device) -> Result<Replay, RuntimeError> {
-    match reads(graph, params, output) {
+pub fn compile(graph: &Graph, params: &[ParamId], outputs: &[ValueId], device: Device) -> Result<Replay, RuntimeError> {
+    match reads(graph, params, outputs) {
         None => Ok(Replay {
             program: None,
             inputs: Vec::new(),
         }),
         Some(inputs) => Ok(Replay {
-            program: Some(Program::compile_on(graph, &inputs, &[output], device)?),
+            program: Some(Program::compile_on(graph, &inputs, outputs, device)?),
             inputs,
         }),
     }

@@ -336,6 +336,17 @@ impl<'a> Checker<'a> {
             Some(Value::Object(properties)) => properties,
             _ => &*NO_KEYS,
         };
+        // A mapping from names of the user's to values of one kind.
+        if let Some(every @ Value::Object(_)) = schema.get("additionalProperties") {
+            if entries.is_empty() && schema.get("minProperties").is_some() {
+                self.report(key.unwrap_or(span), path, "must not be empty".to_owned());
+            }
+            for entry in entries {
+                let below = key_path(path, &entry.key);
+                self.node(every, &mut entry.value, &below, Some(entry.span));
+            }
+            return;
+        }
         for index in 0..entries.len() {
             let entry = &entries[index];
             if properties.contains_key(&entry.key) {

@@ -15,11 +15,13 @@ mod bounds;
 mod check;
 mod diagnostic;
 mod family;
+mod model;
 mod near;
 mod node;
 mod rules;
 mod schema;
 mod set;
+mod sources;
 mod steps;
 mod tree;
 mod types;
@@ -32,17 +34,16 @@ use std::path::{Path, PathBuf};
 
 pub use diagnostic::{Diagnostic, Spans, render};
 pub use family::Outside;
+pub use model::{InputType, Model, ModelInput, OutputChoice};
 pub use near::nearest;
 pub use schema::schema_json;
 pub use set::Set;
+pub use sources::{ArrayFiles, ArrayNames, ArraySource, IdxSource, ImageFolderSource, NpySource, Source};
 pub use steps::{
     Compat, Dependencies, DependencyKind, EarlyStop, Flops, Granularity, HeadCut, MaskFix, Masks, Method, Sensitivity,
     Step, StepMasks, StopMode, round_sparsity,
 };
-pub use types::{
-    ArraySource, Dataset, IdxSource, ImageFolderSource, InputPath, Metric, Model, Normalize, Pipeline, Precision,
-    Samples, Source,
-};
+pub use types::{Dataset, InputPath, Metric, Normalize, Pipeline, Precision, Samples};
 pub use words::{Device, FilePath, LayerPattern, Name, WordError};
 
 use diagnostic::{Place, Sources, Span};

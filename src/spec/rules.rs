@@ -17,6 +17,7 @@ const YIELDS_MASKS: [&str; 1] = ["mask_fix"];
 /// Applies every rule to the file.
 pub(super) fn apply(root: &Node, sources: &Sources, faults: &mut Vec<Diagnostic>) {
     let mut rules = Rules { root, sources, faults };
+    rules.model();
     rules.dataset();
     let steps = rules.steps();
     rules.ids(&steps);
@@ -63,6 +64,25 @@ impl<'a> Rules<'a, '_> {
         Some(found)
     }
 
+    /// Inputs are written in exactly one of two ways.
+    fn model(&mut self) {
+        let Some((model, path, key)) = self.below(self.root, "", &["model"]) else {
+            return;
+        };
+        match (model.entry("input"), model.entry("inputs")) {
+            (None, None) if matches!(model.data, Data::Map(_)) => {
+                let help = "for example: input: [3,224,224], or inputs: {ids: {shape: [128], dtype: int64}}";
+                self.report(key, &path, "missing key `input`", Some(help));
+            }
+            (Some(_), Some(inputs)) => {
+                let (span, below) = (inputs.span, key_path(&path, &inputs.key));
+                let message = "`input` gives the one input of a model, and `inputs` all of them";
+                self.report(span, &below, message, Some("keep one of them"));
+            }
+            _ => {}
+        }
+    }
+
     fn dataset(&mut self) {
         let means = self.below(self.root, "", &["dataset", "normalize", "mean"]);
         let stds = self.below(self.root, "", &["dataset", "normalize", "std"]);
@@ -85,6 +105,62 @@ impl<'a> Rules<'a, '_> {
             self.report(crop.span, &path, message, Some("crop at most what `resize` leaves"));
         }
         self.targets();
+        self.arrays();
+    }
+
+    /// Where arrays are named, each input of the model has one.
+    fn arrays(&mut self) {
+        let named = self.below(self.root, "", &["model", "inputs"]);
+        let inputs: Vec<&str> = match &named {
+            Some((node, ..)) => node.entries().iter().map(|entry| entry.key.as_str()).collect(),
+            None => Vec::new(),
+        };
+        if named.is_none() && self.below(self.root, "", &["model", "input"]).is_none() {
+            return;
+        }
+        for source in ["npz", "npy", "safetensors"] {
+            let Some((node, path, span)) = self.below(self.root, "", &["dataset", "source", source, "inputs"]) else {
+                continue;
+            };
+            // The names with their places: those of a list, or the keys of a mapping.
+            let listed = node.items().iter().enumerate();
+            let listed = listed.filter_map(|(at, item)| Some((item.as_text()?, item.span, item_path(&path, at))));
+            let keys = node.entries().iter();
+            let keys = keys.map(|entry| (entry.key.as_str(), entry.span, key_path(&path, &entry.key)));
+            let given: Vec<(&str, Span, String)> = listed.chain(keys).collect();
+            if given.is_empty() {
+                if node.as_text().is_some() && inputs.len() > 1 {
+                    let message = format!("the model has {} inputs, but this is the array of one", inputs.len());
+                    let help = format!("name one for each of `{}`", inputs.join("`, `"));
+                    self.report(node.span, &path, message, Some(&help));
+                }
+                continue;
+            }
+            if named.is_none() {
+                let help = "name its array alone, or write `model.inputs`";
+                self.report(span, &path, "the model's one input has no name", Some(help));
+                continue;
+            }
+            for (name, span, path) in &given {
+                if !inputs.contains(name) {
+                    let near = nearest(name, inputs.iter().copied()).map(str::to_owned);
+                    let message = format!("`model.inputs` has no `{}`", shorten(name));
+                    self.report(*span, path, message, None);
+                    if let Some(fault) = self.faults.last_mut() {
+                        fault.suggestion = near;
+                    }
+                }
+            }
+            let lacking: Vec<&str> = inputs
+                .iter()
+                .copied()
+                .filter(|input| !given.iter().any(|(name, ..)| name == input))
+                .collect();
+            if !lacking.is_empty() && given.iter().all(|(name, ..)| inputs.contains(name)) {
+                let message = format!("the model's input `{}` has no array", lacking.join("`, `"));
+                self.report(span, &path, message, None);
+            }
+        }
     }
 
     /// A metric that compares with targets needs them.
@@ -100,7 +176,12 @@ impl<'a> Rules<'a, '_> {
         if name == "agreement" {
             return;
         }
-        for (source, key) in [("idx", "labels"), ("npz", "targets"), ("safetensors", "targets")] {
+        for (source, key) in [
+            ("idx", "labels"),
+            ("npz", "targets"),
+            ("npy", "targets"),
+            ("safetensors", "targets"),
+        ] {
             if let Some((node, path, span)) = self.below(self.root, "", &["dataset", "source", source])
                 && !node.entries().is_empty()
                 && node.get(key).is_none()

@@ -7,6 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::model::Model;
+use super::sources::Source;
 use super::steps::{MaskFix, Masks, Step, round_sparsity};
 use super::words::{Device, FilePath, Name};
 
@@ -54,23 +56,11 @@ fn default_device() -> Device {
     Device::Cpu
 }
 
-/// The network to examine.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Model {
-    /// A TorchScript archive, as `torch.jit.trace(model, example).save(path)` writes it.
-    #[schemars(example = &"quickstart/model.pt")]
-    pub path: FilePath,
-    /// The shape of one sample, without the batch axis.
-    #[schemars(length(min = 1), inner(range(min = 1, max = 2147483647u32)), example = [3, 224, 224])]
-    pub input: Vec<u32>,
-}
-
 /// The samples that steps measure on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Dataset {
-    /// Where samples come from: exactly one of `idx`, `npz`, `safetensors` and `image_folder`.
+    /// Where samples come from: exactly one kind of source.
     pub source: Source,
     /// Subtracts `mean` and divides by `std`, channel by channel. Omit it for none. (uint8 inputs are divided by 255
     /// before.)
@@ -89,64 +79,6 @@ pub struct Dataset {
 
 fn default_batch_size() -> u32 {
     64
-}
-
-/// Where samples come from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Source {
-    /// Two files in the IDX format of MNIST, `.gz` or plain.
-    Idx(IdxSource),
-    /// Two arrays of a NumPy `.npz` file.
-    Npz(ArraySource),
-    /// Two tensors of a safetensors file.
-    Safetensors(ArraySource),
-    /// A folder of images: one folder a class, sorted by name.
-    ImageFolder(ImageFolderSource),
-}
-
-/// Two files in the IDX format of MNIST.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct IdxSource {
-    /// The inputs.
-    #[schemars(example = &"quickstart/images.idx.gz")]
-    pub images: FilePath,
-    /// The targets. Only the metric `agreement` does without.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(example = &"quickstart/labels.idx.gz")]
-    pub labels: Option<FilePath>,
-}
-
-/// Two arrays of one file.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ArraySource {
-    /// The file.
-    pub path: FilePath,
-    /// The name of the array of inputs; its first axis counts samples.
-    #[schemars(length(min = 1), example = &"x")]
-    pub inputs: String,
-    /// The name of the array of targets. Only the metric `agreement` does without.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1), example = &"y")]
-    pub targets: Option<String>,
-}
-
-/// A folder of images, one folder a class.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ImageFolderSource {
-    /// The folder that holds the classes' folders.
-    pub path: FilePath,
-    /// The length to which the shorter side is resized, bilinear with antialias. Omit it to keep the size.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 65536), example = 256)]
-    pub resize: Option<u32>,
-    /// The side of the square that is cut from the centre. Omit it to keep the whole image.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 65536), example = 224)]
-    pub crop: Option<u32>,
 }
 
 /// One mean and one standard deviation a channel.
@@ -265,17 +197,8 @@ impl Pipeline {
         let mut add = |place: String, path, folder| inputs.push(InputPath { place, path, folder });
         add("model.path".to_owned(), &self.model.path, false);
         if let Some(dataset) = &self.dataset {
-            let place = |rest: &str| format!("dataset.source.{rest}");
-            match &dataset.source {
-                Source::Idx(source) => {
-                    add(place("idx.images"), &source.images, false);
-                    if let Some(labels) = &source.labels {
-                        add(place("idx.labels"), labels, false);
-                    }
-                }
-                Source::Npz(source) => add(place("npz.path"), &source.path, false),
-                Source::Safetensors(source) => add(place("safetensors.path"), &source.path, false),
-                Source::ImageFolder(source) => add(place("image_folder.path"), &source.path, true),
+            for (place, path, folder) in dataset.source.paths() {
+                add(format!("dataset.source.{place}"), path, folder);
             }
         }
         for (index, step) in self.steps.iter().enumerate() {
@@ -297,8 +220,14 @@ impl Pipeline {
         serde_json::to_value(self).unwrap_or_default()
     }
 
-    /// Puts what may be written in several ways into one: sparsities rounded, in order, equal ones merged.
+    /// Puts what may be written in several ways into one: sparsities rounded, in order, equal ones merged; lists of
+    /// arrays as mappings.
     pub(super) fn normalise(&mut self) {
+        if let Some(Source::Npz(source) | Source::Safetensors(source)) =
+            self.dataset.as_mut().map(|dataset| &mut dataset.source)
+        {
+            source.normalise();
+        }
         for step in &mut self.steps {
             if let Step::Sensitivity(step) = step {
                 for sparsity in &mut step.sparsities {

@@ -3,6 +3,7 @@
 //! A missing file, an unknown layer and data that do not fit the model are errors of the pipeline and point into it.
 //! Content that cannot be read is none: the stage that reads it fails.
 
+use super::inputs::{self, Misfit};
 use super::shared::Shared;
 use super::{data, layers};
 use crate::spec::{Device, Diagnostic, Precision, Step};
@@ -11,7 +12,7 @@ use crate::spec::{Device, Diagnostic, Precision, Step};
 pub fn check(shared: &Shared) -> Vec<Diagnostic> {
     let mut found = missing_files(shared);
     if found.is_empty() {
-        found.extend(model_inputs(shared));
+        found.extend(model_ends(shared));
         found.extend(unknown_layers(shared));
         found.extend(data::check(shared));
         found.extend(precision(shared));
@@ -59,14 +60,19 @@ fn missing_files(shared: &Shared) -> Vec<Diagnostic> {
     faults.collect()
 }
 
-fn model_inputs(shared: &Shared) -> Option<Diagnostic> {
-    let graph = &shared.model().ok()?.graph;
-    let count = graph.inputs.len();
-    (count != 1).then(|| {
-        let message = format!("the model takes {count} inputs, but samples have one");
-        let help = "wrap it in a module whose forward takes one tensor, and trace that".to_owned();
-        shared.spec.spans.diagnostic("model.path", message, Some(help))
-    })
+/// Inputs and outputs that are not the model's.
+fn model_ends(shared: &Shared) -> Vec<Diagnostic> {
+    let Ok(read) = shared.model() else {
+        return Vec::new();
+    };
+    let model = &shared.spec.pipeline.model;
+    let mut misfits = inputs::resolve(model, &read.graph).err().unwrap_or_default();
+    misfits.extend(inputs::output(model, &read.graph).err());
+    let diagnostic = |fault: Misfit| {
+        let diagnostic = shared.spec.spans.diagnostic(&fault.place, fault.message, fault.help);
+        diagnostic.with_suggestion(fault.suggestion)
+    };
+    misfits.into_iter().map(diagnostic).collect()
 }
 
 fn unknown_layers(shared: &Shared) -> Vec<Diagnostic> {

@@ -1,12 +1,13 @@
 //! The pipeline's dataset and metric, as the datasets and metrics themselves know them.
 
+use super::inputs;
 use super::shared::Shared;
-use crate::dataset::{Config, Dataset, DatasetError, Normalize, Samples, SourceConfig};
+use crate::dataset::{Config, Dataset, DatasetError, Input, Normalize, Samples, SourceConfig};
 use crate::metric::Kind;
 use crate::pipeline::Failure;
-use crate::spec::{Diagnostic, Metric, Source};
+use crate::spec::{ArrayFiles, ArrayNames, Diagnostic, Metric, Source};
 use crate::store::{Document, Key, Store};
-use crate::tensor::DType;
+use indexmap::IndexMap;
 use serde_json::json;
 
 /// What the pipeline says of its dataset; none where it has none.
@@ -14,6 +15,7 @@ pub fn config(shared: &Shared) -> Option<Config> {
     let pipeline = &shared.spec.pipeline;
     let dataset = pipeline.dataset.as_ref()?;
     let base = shared.base();
+    let inputs = shared.inputs_of_model();
     let source = match &dataset.source {
         Source::Idx(idx) => SourceConfig::Idx {
             images: idx.images.resolve(base),
@@ -21,12 +23,19 @@ pub fn config(shared: &Shared) -> Option<Config> {
         },
         Source::Npz(npz) => SourceConfig::Npz {
             path: npz.path.resolve(base),
-            inputs: npz.inputs.clone(),
+            inputs: arrays(&npz.inputs, &inputs),
             targets: npz.targets.clone(),
+        },
+        Source::Npy(files) => SourceConfig::Npy {
+            inputs: match &files.inputs {
+                ArrayFiles::One(path) => vec![path.resolve(base)],
+                ArrayFiles::Named(named) => in_order(named, &inputs).map(|path| path.resolve(base)).collect(),
+            },
+            targets: files.targets.as_ref().map(|targets| targets.resolve(base)),
         },
         Source::Safetensors(file) => SourceConfig::Safetensors {
             path: file.path.resolve(base),
-            inputs: file.inputs.clone(),
+            inputs: arrays(&file.inputs, &inputs),
             targets: file.targets.clone(),
         },
         Source::ImageFolder(folder) => SourceConfig::ImageFolder {
@@ -46,9 +55,22 @@ pub fn config(shared: &Shared) -> Option<Config> {
             shuffle: samples.shuffle,
         }),
         seed: pipeline.seed,
-        shape: pipeline.model.input.iter().map(|&extent| extent as usize).collect(),
-        dtype: DType::F32,
+        inputs,
     })
+}
+
+/// The names of the arrays, in the order of the model's inputs.
+fn arrays(names: &ArrayNames, inputs: &[Input]) -> Vec<String> {
+    match names {
+        ArrayNames::One(name) => vec![name.clone()],
+        ArrayNames::Listed(names) => names.clone(),
+        ArrayNames::Named(named) => in_order(named, inputs).cloned().collect(),
+    }
+}
+
+/// What is given for each input, in the order of the model's inputs.
+fn in_order<'a, T>(named: &'a IndexMap<String, T>, inputs: &'a [Input]) -> impl Iterator<Item = &'a T> {
+    inputs.iter().filter_map(|input| named.get(input.name.as_deref()?))
 }
 
 /// The metric that the pipeline names.
@@ -70,7 +92,7 @@ pub fn check(shared: &Shared) -> Option<Diagnostic> {
         Ok(dataset) => dataset,
         Err(fault) => {
             let place = place(&fault)?;
-            return Some(shared.spec.spans.diagnostic(place, fault.to_string(), None));
+            return Some(shared.spec.spans.diagnostic(&place, fault.to_string(), None));
         }
     };
     let kind = metric(shared)?;
@@ -79,18 +101,18 @@ pub fn check(shared: &Shared) -> Option<Diagnostic> {
 }
 
 /// Where in the pipeline an error of the dataset lies; none for content that cannot be read.
-fn place(fault: &DatasetError) -> Option<&'static str> {
-    match fault {
-        DatasetError::Shape { .. } | DatasetError::Images { .. } | DatasetError::InputType { .. } => {
-            Some("model.input")
-        }
-        DatasetError::TooFew { .. } | DatasetError::NoSamples => Some("dataset.samples"),
+fn place(fault: &DatasetError) -> Option<String> {
+    Some(match fault {
+        DatasetError::Shape { input, .. }
+        | DatasetError::Images { input, .. }
+        | DatasetError::InputType { input, .. } => inputs::place(input),
+        DatasetError::TooFew { .. } | DatasetError::NoSamples => "dataset.samples".into(),
         DatasetError::Channels { .. } | DatasetError::Deviation(_) | DatasetError::NormalizedIntegers => {
-            Some("dataset.normalize")
+            "dataset.normalize".into()
         }
-        DatasetError::Counts { .. } | DatasetError::Empty => Some("dataset.source"),
-        _ => None,
-    }
+        DatasetError::Counts { .. } | DatasetError::Empty | DatasetError::Inputs { .. } => "dataset.source".into(),
+        _ => return None,
+    })
 }
 
 /// A line for content that cannot be read.
@@ -122,6 +144,10 @@ pub fn document(shared: &Shared, store: &Store) -> Result<Document, Failure> {
     let source = match &dataset.source {
         Source::Idx(_) => json!({"idx": {}}),
         Source::Npz(npz) => json!({"npz": {"inputs": npz.inputs, "targets": npz.targets}}),
+        Source::Npy(files) => match &files.inputs {
+            ArrayFiles::One(_) => json!({"npy": {}}),
+            ArrayFiles::Named(named) => json!({"npy": {"inputs": named.keys().collect::<Vec<_>>()}}),
+        },
         Source::Safetensors(file) => json!({"safetensors": {"inputs": file.inputs, "targets": file.targets}}),
         Source::ImageFolder(folder) => json!({"image_folder": {"resize": folder.resize, "crop": folder.crop}}),
     };

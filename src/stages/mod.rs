@@ -7,6 +7,7 @@ mod check;
 mod data;
 mod dependencies;
 mod flops;
+mod inputs;
 mod layers;
 mod mask_fix;
 mod sensitivity;

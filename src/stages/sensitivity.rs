@@ -1,7 +1,7 @@
 //! `sensitivity`: what the metric becomes when one layer at a time loses weights.
 
 use super::shared::{Cut, Shared};
-use super::{data, layers, tables};
+use super::{data, inputs, layers, tables};
 use crate::dataset::Dataset;
 use crate::mask::saliency::{Method, Ties};
 use crate::metric::{Kind, Metric};
@@ -44,8 +44,18 @@ impl Sensitivity {
             spec::Device::Cpu => "cpu",
             spec::Device::Cuda(_) => "cuda",
         };
+        let mut model = self.shared.topology_document(store)?;
+        // The first output, the default, needs no word.
+        if pipeline.model.output.is_some() {
+            let graph = &self.shared.model().map_err(Failure::of)?.graph;
+            let (name, output) =
+                inputs::output(&pipeline.model, graph).map_err(|misfit| Failure::of(misfit.message))?;
+            if graph.output_values().first() != Some(&output) {
+                model = model.with("output", name);
+            }
+        }
         Ok(Document::new()
-            .with("model", self.shared.topology_document(store)?)
+            .with("model", model)
             .with("data", data::document(&self.shared, store)?)
             .with("metric", json!(pipeline.metric))
             .with("batch_size", json!(batch))
@@ -121,10 +131,9 @@ impl Sensitivity {
         let config = data::config(&self.shared).ok_or_else(|| Failure::of("the pipeline names no dataset"))?;
         let dataset = Dataset::open(&config).map_err(Failure::of)?;
         metric.check_targets(dataset.targets()).map_err(Failure::of)?;
-        let &output = graph
-            .output_values()
-            .first()
-            .ok_or_else(|| Failure::of(SensitivityError::NoOutput))?;
+        let (_, output) =
+            inputs::output(&self.shared.spec.pipeline.model, graph).map_err(|misfit| Failure::of(misfit.message))?;
+        let first = dataset.read(0..1).map_err(Failure::of)?.inputs;
         let batch = self
             .shared
             .spec
@@ -133,8 +142,7 @@ impl Sensitivity {
             .as_ref()
             .map_or(1, |dataset| dataset.batch_size as usize);
         let evaluator = super::shared::evaluator();
-        let sample = dataset.sample_shape();
-        let batching = Batching::probe(graph, sample, output, batch, evaluator).map_err(Failure::of)?;
+        let batching = Batching::probe(graph, &first, output, batch, evaluator).map_err(Failure::of)?;
         let all = topology::layers(graph);
         let device = match self.shared.spec.pipeline.device {
             spec::Device::Cpu => runtime::device("cpu"),
@@ -142,9 +150,10 @@ impl Sensitivity {
         };
         let settings = Settings {
             plan: self.plan(),
+            outputs: &[output],
             sparsities: &self.step.sparsities,
             early_stop: self.early_stop(),
-            micro_batch: micro_batch(graph, &all, sample, output, batch, batching, evaluator),
+            micro_batch: micro_batch(graph, &all, &first, &[output], batch, batching, evaluator),
             pad: batching != Batching::Any,
             device: device.map_err(Failure::of)?,
             stop: &|| context.stop.is_set(),

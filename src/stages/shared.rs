@@ -2,6 +2,8 @@
 //!
 //! Everything is lazy: a run whose results all lie in the store reads no more than names and digests.
 
+use super::inputs;
+use crate::dataset::Input;
 use crate::graph::{Evaluate, Graph};
 use crate::labels::Split;
 use crate::pipeline::{Failure, InputRecord};
@@ -156,16 +158,28 @@ impl Shared {
         Ok(Document::new()
             .with("model", json!(self.digest(store, "model.path")?))
             .with("reader", READER)
-            .with("input", json!(self.spec.pipeline.model.input))
+            .with("input", self.input_document())
             .with("libtorch", runtime::libtorch_version()))
     }
 
-    /// The shape of a batch of the model's input.
-    pub fn batch_shape(&self, batch: usize) -> Vec<usize> {
-        let sample = self.spec.pipeline.model.input.iter();
-        std::iter::once(batch)
-            .chain(sample.map(|&extent| extent as usize))
-            .collect()
+    /// The model's inputs as they are written: the order decides where names do not.
+    fn input_document(&self) -> serde_json::Value {
+        let model = &self.spec.pipeline.model;
+        match &model.inputs {
+            None => json!(model.input),
+            Some(inputs) => inputs
+                .iter()
+                .map(|(name, input)| json!({"name": name, "shape": input.shape, "dtype": input.dtype}))
+                .collect(),
+        }
+    }
+
+    /// What the model takes, in its own order where it can be read and takes that.
+    pub fn inputs_of_model(&self) -> Vec<Input> {
+        let model = &self.spec.pipeline.model;
+        let read = self.model().ok();
+        read.and_then(|read| inputs::resolve(model, &read.graph).ok())
+            .unwrap_or_else(|| inputs::written(model))
     }
 
     /// The model, walked with labels.
@@ -176,8 +190,12 @@ impl Shared {
     /// The same, cut in a way of one's own.
     pub fn walk_cut(&self, cut: Cut) -> Result<Walk<'_>, Failure> {
         let graph = &self.model().map_err(Failure::of)?.graph;
+        let inputs = self.inputs_of_model();
         let with = |batch| {
-            let shapes = graph.inputs.iter().map(|_| self.batch_shape(batch));
+            let batched = |input: &Input| {
+                let shape = std::iter::once(batch).chain(input.shape.iter().copied());
+                (shape.collect(), input.dtype)
+            };
             let options = Options {
                 heads: match cut.heads {
                     HeadCut::Within => Split::Within,
@@ -185,7 +203,7 @@ impl Shared {
                 },
                 approximate: cut.approximate,
                 tie_groups: cut.tie_groups,
-                ..Options::of_shapes(shapes)
+                ..Options::of_inputs(inputs.iter().map(batched))
             };
             let walked = topology::walk(graph, &options, evaluator());
             Walk { walked, batch }

@@ -23,8 +23,13 @@ pub struct Options {
 impl Options {
     /// Float inputs of these shapes, batch axis included.
     pub fn of_shapes(shapes: impl IntoIterator<Item = Vec<usize>>) -> Options {
+        Options::of_inputs(shapes.into_iter().map(|shape| (shape, DType::F32)))
+    }
+
+    /// Inputs of these shapes, batch axis included, and types.
+    pub fn of_inputs(inputs: impl IntoIterator<Item = (Vec<usize>, DType)>) -> Options {
         Options {
-            inputs: shapes.into_iter().map(|shape| (shape, DType::F32)).collect(),
+            inputs: inputs.into_iter().collect(),
             heads: Split::Within,
             approximate: false,
             tie_groups: true,

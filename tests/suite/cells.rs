@@ -22,6 +22,7 @@ fn settings(sparsities: &[f64]) -> Settings<'_> {
             method: Method::L1,
             ties: Ties::Exact,
         },
+        outputs: &[],
         sparsities,
         early_stop: None,
         micro_batch: BATCH,
@@ -41,7 +42,7 @@ fn with_filters(graph: &Graph) -> Vec<Layer> {
 
 fn groups(graph: &Graph, dataset: &Dataset) -> Vec<Target> {
     let mut shape = vec![2];
-    shape.extend(dataset.sample_shape());
+    shape.extend(&dataset.inputs()[0].shape);
     let runtime = Runtime::new();
     let mut walked = walk(graph, &Options::of_shapes([shape]), &runtime);
     let found = coupling(&mut walked);
@@ -77,7 +78,12 @@ fn table(
     memory: &Remembered,
     settings: &Settings,
 ) -> Result<Table, SensitivityError> {
-    measure(graph, targets, dataset, METRIC.build().as_ref(), memory, settings)
+    let outputs = graph.output_values();
+    let settings = Settings {
+        outputs: &outputs[..1],
+        ..*settings
+    };
+    measure(graph, targets, dataset, METRIC.build().as_ref(), memory, &settings)
 }
 
 /// Each cell is, to the bit, the metric of the whole model with the masked weights in it.

@@ -1,9 +1,8 @@
 //! The odd networks of `tests/data/golden` and their data, and a memory for cells.
 
-use secateur::dataset::{Config, Dataset, SourceConfig};
+use secateur::dataset::{Config, Dataset, Input, SourceConfig};
 use secateur::graph::Graph;
 use secateur::sensitivity::Memory;
-use secateur::tensor::DType;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -50,22 +49,20 @@ pub fn dataset(name: &str) -> Dataset {
     let folder = folder(name);
     let source = SourceConfig::Npz {
         path: folder.join("data.npz"),
-        inputs: "x".into(),
+        inputs: vec!["x".into()],
         targets: Some("y".into()),
     };
     let text = std::fs::read_to_string(folder.join("topology.json")).expect("topology.json");
     let topology: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     let shape = topology["input"].as_array().expect("one sample's shape");
+    let extent = |extent: &serde_json::Value| extent.as_u64().expect("an extent") as usize;
+    let shape: Vec<usize> = shape.iter().map(extent).collect();
     let config = Config {
         source,
         normalize: None,
         samples: None,
         seed: 0,
-        shape: shape
-            .iter()
-            .map(|extent| extent.as_u64().expect("an extent") as usize)
-            .collect(),
-        dtype: DType::F32,
+        inputs: vec![Input::only(&shape)],
     };
     Dataset::open(&config).expect("a dataset")
 }

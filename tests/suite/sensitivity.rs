@@ -1,12 +1,11 @@
 //! Sensitivity tables against what NNI 1.9 measured on the same networks, images and libtorch.
 
 use super::golden::Remembered;
-use secateur::dataset::{Config, Dataset, Normalize, Samples, SourceConfig};
+use secateur::dataset::{Config, Dataset, Input, Normalize, Samples, SourceConfig};
 use secateur::mask::saliency::{Method, Ties};
 use secateur::metric::Kind;
 use secateur::runtime::Runtime;
 use secateur::sensitivity::{Batching, EarlyStop, Plan, Settings, Table, Target, layer_targets, measure, micro_batch};
-use secateur::tensor::DType;
 use secateur::topology::{Layer, layers};
 use std::path::{Path, PathBuf};
 
@@ -56,7 +55,7 @@ fn config(folder: &Path, samples: usize) -> (PathBuf, Config) {
         let shape = serde_json::from_value(topology["input"].clone()).expect("the input's shape");
         let source = SourceConfig::Npz {
             path,
-            inputs: "x".into(),
+            inputs: vec!["x".into()],
             targets: Some("y".into()),
         };
         (folder.join("model.pt"), source, None, shape)
@@ -72,8 +71,7 @@ fn config(folder: &Path, samples: usize) -> (PathBuf, Config) {
             normalize,
             samples,
             seed: 0,
-            shape,
-            dtype: DType::F32,
+            inputs: vec![Input::only(&shape)],
         },
     )
 }
@@ -118,16 +116,17 @@ fn table(entry: &Entry, listed: &[&str], model: &Path, config: &Config, batch: u
     });
     let tenths: Vec<f64> = (1..10).map(|tenths| f64::from(tenths) / 10.0).collect();
     let sparsities = rounded(entry.sparsities.as_deref().unwrap_or(&tenths));
-    let sample = dataset.sample_shape();
-    let batching = Batching::probe(&graph, sample, output, batch, &runtime).expect("a batch size");
+    let first = dataset.read(0..1).expect("a sample").inputs;
+    let batching = Batching::probe(&graph, &first, output, batch, &runtime).expect("a batch size");
     let settings = Settings {
         plan: Plan {
             method,
             ties: Ties::Nni,
         },
+        outputs: &[output],
         sparsities: &sparsities,
         early_stop,
-        micro_batch: micro_batch(&graph, &all, sample, output, batch, batching, &runtime),
+        micro_batch: micro_batch(&graph, &all, &first, &[output], batch, batching, &runtime),
         pad: batching != Batching::Any,
         device: secateur::runtime::device("cpu").expect("a CPU"),
         stop: &|| false,

@@ -96,7 +96,7 @@ fn a_file_is_laid_over_its_base() {
     // Paths are relative to the file that wrote them; here they are seen from the first one.
     assert_eq!(&*pipeline.model.path, "../shared/m.pt");
     assert_eq!(pipeline.output.as_deref(), Some("../shared/deeper/results"));
-    assert_eq!(pipeline.model.input, [1, 8, 8]);
+    assert_eq!(pipeline.model.input, Some(vec![1, 8, 8]));
     let dataset = pipeline.dataset.as_ref().unwrap();
     assert_eq!((dataset.batch_size, dataset.samples.unwrap().count), (7, 9));
     assert!(dataset.normalize.is_none());
@@ -190,7 +190,7 @@ fn variables_fill_strings() {
     let pipeline = &spec.pipeline;
     assert_eq!(&*pipeline.name, "007");
     assert_eq!(&*pipeline.model.path, "/data/plain$/data.pt");
-    assert_eq!(pipeline.model.input, [6, 8]);
+    assert_eq!(pipeline.model.input, Some(vec![6, 8]));
     assert_eq!(pipeline.dataset.as_ref().unwrap().batch_size, 32);
     let paths: Vec<String> = pipeline
         .input_paths()

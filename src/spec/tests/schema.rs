@@ -31,6 +31,12 @@ fn the_schema_sees_what_the_checker_sees() {
     // about the text: these words of its messages tell.
     let beyond = [
         "needs it",
+        "missing key `input`",
+        "gives the one input",
+        "the array of one",
+        "has no name",
+        "`model.inputs` has no",
+        "has no array",
         "needs `",
         "crop of",
         "numbers; each",
