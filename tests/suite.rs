@@ -26,6 +26,8 @@ mod suite {
     #[cfg(feature = "torch")]
     mod sensitivity;
     #[cfg(feature = "torch")]
+    mod sources;
+    #[cfg(feature = "torch")]
     mod text;
     #[cfg(feature = "torch")]
     mod topology;

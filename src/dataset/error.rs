@@ -16,8 +16,8 @@ pub enum DatasetError {
     Io { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Data(#[from] DataError),
-    #[error("{}: {source}", path.display())]
-    Image { path: PathBuf, source: ImageError },
+    #[error("{origin}: {source}")]
+    Image { origin: String, source: ImageError },
     #[error("the dataset holds no sample")]
     Empty,
     #[error("`samples` is 0: ask for at least one sample, or leave it out for all")]
@@ -53,11 +53,8 @@ pub enum DatasetError {
     NormalizedIntegers,
     #[error("{origin}: the target {value} does not fit int64")]
     TargetRange { origin: String, value: u64 },
-    #[error(
-        "{}: images have shape [3, height, width], but {} is {:?}",
-        path.display(), input.title(), input.shape
-    )]
-    Images { path: PathBuf, input: Input },
+    #[error("{origin}: images have shape [3, height, width], but {} is {:?}", input.title(), input.shape)]
+    Images { origin: String, input: Input },
     #[error("{}: {message}", path.display())]
     Folder { path: PathBuf, message: String },
     #[error("samples {start}..{end} were asked for, but the dataset has {len}")]

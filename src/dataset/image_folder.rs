@@ -1,20 +1,18 @@
 //! A folder of images, one folder a class.
 //!
 //! Owns the listing (classes sorted by name, images by the byte order of their names, subfolders and links followed as in
-//! torchvision), the order of samples (round-robin over the classes, so that any first N of them are balanced), and the
-//! parallel decoding of a batch. Keeps names, never pixels: memory grows with the number of files by about 60 bytes
+//! torchvision), the order of samples (round-robin over the classes, so that any first N of them are balanced).
+//! Keeps names, never pixels: memory grows with the number of files by about 60 bytes
 //! each. Deliberately does no arithmetic on pixels (that is `image/` and `convert`).
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-use rayon::prelude::*;
 
 use crate::tensor::{DType, Tensor};
 
-use super::image::{self, Geometry};
-use super::{DatasetError, Input, Raw, Source};
+use super::frame::Frame;
+use super::image;
+use super::{DatasetError, Raw, Source};
 
 /// How deep folders may lie in a class's folder.
 const DEPTH_LIMIT: usize = 32;
@@ -24,11 +22,7 @@ pub(super) struct ImageFolder {
     classes: Vec<Class>,
     /// Class and index within it.
     order: Vec<(u32, u32)>,
-    geometry: Geometry,
-    input: Input,
-    /// Height and width that the model takes.
-    size: (usize, usize),
-    pool: Option<Arc<rayon::ThreadPool>>,
+    frame: Frame,
 }
 
 /// A class's folder, and the images in it by relative path.
@@ -39,28 +33,7 @@ struct Class {
 
 impl ImageFolder {
     /// Lists the images; decodes none.
-    pub fn open(
-        path: &Path,
-        geometry: Geometry,
-        input: &Input,
-        pool: Option<Arc<rayon::ThreadPool>>,
-    ) -> Result<ImageFolder, DatasetError> {
-        let origin = || path.display().to_string();
-        let &[3, height, width] = &input.shape[..] else {
-            return Err(DatasetError::Images {
-                path: path.to_owned(),
-                input: input.clone(),
-            });
-        };
-        if let Some(crop) = geometry.crop.map(|crop| crop as usize)
-            && (crop, crop) != (height, width)
-        {
-            return Err(DatasetError::Shape {
-                origin: origin(),
-                found: vec![3, crop, crop],
-                input: input.clone(),
-            });
-        }
+    pub fn open(path: &Path, frame: Frame) -> Result<ImageFolder, DatasetError> {
         let folder = |message: &str| DatasetError::Folder {
             path: path.to_owned(),
             message: message.to_owned(),
@@ -96,44 +69,13 @@ impl ImageFolder {
             let present = |class: &u32| (index as usize) < classes[*class as usize].images.len();
             order.extend((0..count).filter(present).map(|class| (class, index)));
         }
-        Ok(ImageFolder {
-            classes,
-            order,
-            geometry,
-            input: input.clone(),
-            size: (height, width),
-            pool,
-        })
+        Ok(ImageFolder { classes, order, frame })
     }
 
     fn path(&self, row: usize) -> PathBuf {
         let (class, index) = self.order[row];
         let class = &self.classes[class as usize];
         class.folder.join(&class.images[index as usize])
-    }
-
-    /// Decodes one image into its place in the batch.
-    fn load(&self, row: usize, out: &mut [u8]) -> Result<(), DatasetError> {
-        let path = self.path(row);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(source) => return Err(DatasetError::Io { path, source }),
-        };
-        let image = match image::decode(&bytes) {
-            Ok(image) => image,
-            Err(source) => return Err(DatasetError::Image { path, source }),
-        };
-        drop(bytes);
-        let (height, width) = self.geometry.output_size(image.height, image.width);
-        if (height, width) != self.size {
-            return Err(DatasetError::Shape {
-                origin: path.display().to_string(),
-                found: vec![3, height, width],
-                input: self.input.clone(),
-            });
-        }
-        out.copy_from_slice(&self.geometry.apply(&image));
-        Ok(())
     }
 }
 
@@ -143,25 +85,14 @@ impl Source for ImageFolder {
     }
 
     fn read(&self, rows: &[usize]) -> Result<Raw, DatasetError> {
-        let (height, width) = self.size;
-        let mut pixels = vec![0; rows.len() * 3 * height * width];
-        let mut decode = || {
-            let places = pixels.par_chunks_mut((3 * height * width).max(1));
-            rows.par_iter()
-                .zip(places)
-                .map(|(&row, out)| self.load(row, out))
-                .collect::<Vec<_>>()
+        let file = |index: usize| {
+            let path = self.path(rows[index]);
+            fs::read(&path).map_err(|source| DatasetError::Io { path, source })
         };
-        let results = match &self.pool {
-            Some(pool) => pool.install(decode),
-            None => decode(),
-        };
-        // The first broken image in sample order, whichever thread met it.
-        results.into_iter().collect::<Result<(), _>>()?;
+        let pixels = self.frame.batch(rows.len(), file, |index| self.place(rows[index]))?;
         let classes: Vec<i64> = rows.iter().map(|&row| i64::from(self.order[row].0)).collect();
-        let inputs = Tensor::new(DType::U8, [rows.len(), 3, height, width], pixels);
         Ok(Raw {
-            inputs: vec![inputs.map_err(|error| DatasetError::Reader(error.to_string()))?],
+            inputs: vec![pixels],
             targets: Some(Tensor::from_i64([rows.len()], &classes)),
         })
     }
@@ -175,7 +106,7 @@ impl Source for ImageFolder {
     }
 
     fn raw_bytes(&self) -> usize {
-        3 * self.size.0 * self.size.1
+        self.frame.bytes()
     }
 
     fn target_numbers(&self) -> usize {

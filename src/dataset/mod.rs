@@ -1,6 +1,7 @@
 //! Samples for a model: from files to batches of the numbers that a network takes.
 //!
-//! Owns the sources of the pipeline file (IDX, npz, npy, safetensors, folders of images), their conversion to float32, the
+//! Owns the sources of the pipeline file (IDX, npz, npy, safetensors, CIFAR's binary files, and images in
+//! folders, tar archives and Parquet files), their conversion to float32, the
 //! choice of samples, and reading ahead. Deliberately knows nothing of YAML, models and metrics; file formats are
 //! `formats/`' business.
 //!
@@ -21,13 +22,18 @@
 mod arrays;
 mod batch;
 mod batches;
+mod cifar;
 mod convert;
 mod error;
+mod frame;
 pub mod image;
 mod image_folder;
+mod label;
 mod order;
+mod parquet;
 #[cfg(test)]
 mod tests;
+mod web;
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -39,12 +45,18 @@ use arrays::Arrays;
 use batch::Places;
 pub use batch::{Batch, Origins};
 pub use batches::{Batches, READ_AHEAD};
+pub use cifar::Cifar;
+use cifar::CifarFiles;
 use convert::Conversion;
 pub use convert::{Input, Normalize};
 pub use error::DatasetError;
+use frame::Frame;
 use image_folder::ImageFolder;
+pub use label::Label;
 use order::Order;
 pub use order::Samples;
+use parquet::ParquetImages;
+use web::WebDataset;
 
 /// Where samples come from.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,13 +81,24 @@ pub enum SourceConfig {
         targets: Option<String>,
     },
     /// One folder a class, sorted by name.
-    ImageFolder {
+    ImageFolder { path: PathBuf, geometry: image::Geometry },
+    /// Tar archives of images and labels: one, or those of a folder.
+    WebDataset {
         path: PathBuf,
-        /// The length of the shorter side; `None` keeps the size.
-        resize: Option<u32>,
-        /// The side of the square cut from the centre; `None` keeps the whole image.
-        crop: Option<u32>,
+        /// The ending of images; `None` for the usual ones.
+        image: Option<String>,
+        label: Label,
+        geometry: image::Geometry,
     },
+    /// Tables of images and labels: one, or those of a folder.
+    Parquet {
+        path: PathBuf,
+        image: String,
+        label: Option<String>,
+        geometry: image::Geometry,
+    },
+    /// Binary files of CIFAR's.
+    Cifar { set: Cifar, files: Vec<PathBuf> },
 }
 
 /// All that decides which numbers come out.
@@ -183,16 +206,31 @@ impl Dataset {
             SourceConfig::Safetensors { path, inputs, targets } => {
                 Box::new(Arrays::safetensors(path, inputs, targets.as_deref(), &conversions)?)
             }
-            SourceConfig::ImageFolder { path, resize, crop } => {
-                let geometry = image::Geometry {
-                    resize: *resize,
-                    crop: *crop,
-                };
-                let input = only()?;
-                let folder = ImageFolder::open(path, geometry, input.input(), pool)?;
-                input.accepts(DType::U8, input.shape(), &path.display().to_string())?;
-                Box::new(folder)
+            SourceConfig::ImageFolder { path, geometry } => {
+                Box::new(ImageFolder::open(path, frame(path, *geometry, only()?, pool)?)?)
             }
+            SourceConfig::WebDataset {
+                path,
+                image,
+                label,
+                geometry,
+            } => {
+                let frame = frame(path, *geometry, only()?, pool)?;
+                // What lies beyond the first samples is not even looked at.
+                let first = config.samples.filter(|samples| !samples.shuffle);
+                let limit = first.map(|samples| samples.count);
+                Box::new(WebDataset::open(path, image.as_deref(), label, limit, frame)?)
+            }
+            SourceConfig::Parquet {
+                path,
+                image,
+                label,
+                geometry,
+            } => {
+                let frame = frame(path, *geometry, only()?, pool)?;
+                Box::new(ParquetImages::open(path, image, label.as_deref(), frame)?)
+            }
+            SourceConfig::Cifar { set, files } => Box::new(CifarFiles::open(*set, files, only()?)?),
         };
         let order = Order::new(source.len(), config.samples, config.seed)?;
         Ok(Dataset(Arc::new(Opened {
@@ -308,6 +346,19 @@ impl Dataset {
             .saturating_add(source.raw_bytes().saturating_mul(2));
         batch_size.min(self.len()).saturating_mul(sample)
     }
+}
+
+/// How the images below `path` become the model's only input.
+fn frame(
+    path: &std::path::Path,
+    geometry: image::Geometry,
+    input: &Conversion,
+    pool: Option<Arc<rayon::ThreadPool>>,
+) -> Result<Frame, DatasetError> {
+    let origin = path.display().to_string();
+    let frame = Frame::new(&origin, geometry, input.input(), pool)?;
+    input.accepts(DType::U8, input.shape(), &origin)?;
+    Ok(frame)
 }
 
 impl std::fmt::Debug for Dataset {

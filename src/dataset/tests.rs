@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::image_folder::ImageFolder;
 use super::*;
 use crate::formats::safetensors;
+
+mod shards;
 
 fn testdata() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src/dataset/testdata")
@@ -25,8 +26,10 @@ fn folder(path: PathBuf, shape: &[usize]) -> Config {
     config(
         SourceConfig::ImageFolder {
             path,
-            resize: Some(24),
-            crop: Some(20),
+            geometry: image::Geometry {
+                resize: Some(24),
+                crop: Some(20),
+            },
         },
         shape,
     )
@@ -373,8 +376,7 @@ fn folders_are_checked() {
         error(&config(
             SourceConfig::ImageFolder {
                 path: root.clone(),
-                resize: None,
-                crop: None,
+                geometry: image::Geometry::default(),
             },
             shape,
         ))
@@ -398,9 +400,7 @@ fn folders_are_checked() {
     #[cfg(unix)]
     {
         std::os::unix::fs::symlink(root.join("b"), root.join("b/loop")).unwrap();
-        let looped = ImageFolder::open(&root, image::Geometry::default(), &Input::only(&[3, 2, 2]), None)
-            .err()
-            .unwrap();
+        let looped = Dataset::open(&folder(root.clone(), &[3, 20, 20])).err().unwrap();
         assert!(looped.to_string().contains("folders deep"), "{looped}");
     }
 }

@@ -38,7 +38,10 @@ pub use model::{InputType, Model, ModelInput, OutputChoice};
 pub use near::nearest;
 pub use schema::schema_json;
 pub use set::Set;
-pub use sources::{ArrayFiles, ArrayNames, ArraySource, IdxSource, ImageFolderSource, NpySource, Source};
+pub use sources::{
+    ArrayFiles, ArrayNames, ArraySource, Cifar10Source, Cifar100Labels, Cifar100Source, Expected, IdxSource,
+    ImageFolderSource, JsonField, NpySource, ParquetSource, Source, WebdatasetLabel, WebdatasetSource,
+};
 pub use steps::{
     Compat, Dependencies, DependencyKind, EarlyStop, Flops, Granularity, HeadCut, MaskFix, Masks, Method, Sensitivity,
     Step, StepMasks, StopMode, round_sparsity,

@@ -94,15 +94,8 @@ impl<'a> Rules<'a, '_> {
                 self.report(key, &path, message, None);
             }
         }
-        let folder = ["dataset", "source", "image_folder"];
-        let resize = self.below(self.root, "", &[&folder[..], &["resize"]].concat());
-        let crop = self.below(self.root, "", &[&folder[..], &["crop"]].concat());
-        if let (Some((resize, ..)), Some((crop, path, _))) = (resize, crop)
-            && let (Some(resize), Some(side)) = (resize.as_f64(), crop.as_f64())
-            && side > resize
-        {
-            let message = format!("the crop of {side} does not fit into images resized to {resize}");
-            self.report(crop.span, &path, message, Some("crop at most what `resize` leaves"));
+        for source in ["image_folder", "webdataset", "parquet"] {
+            self.crop(&["dataset", "source", source]);
         }
         self.targets();
         self.arrays();
@@ -163,6 +156,19 @@ impl<'a> Rules<'a, '_> {
         }
     }
 
+    /// A crop fits into what resizing leaves.
+    fn crop(&mut self, source: &[&str]) {
+        let resize = self.below(self.root, "", &[source, &["resize"]].concat());
+        let crop = self.below(self.root, "", &[source, &["crop"]].concat());
+        if let (Some((resize, ..)), Some((crop, path, _))) = (resize, crop)
+            && let (Some(resize), Some(side)) = (resize.as_f64(), crop.as_f64())
+            && side > resize
+        {
+            let message = format!("the crop of {side} does not fit into images resized to {resize}");
+            self.report(crop.span, &path, message, Some("crop at most what `resize` leaves"));
+        }
+    }
+
     /// A metric that compares with targets needs them.
     fn targets(&mut self) {
         let Some((metric, ..)) = self.below(self.root, "", &["metric"]) else {
@@ -181,6 +187,7 @@ impl<'a> Rules<'a, '_> {
             ("npz", "targets"),
             ("npy", "targets"),
             ("safetensors", "targets"),
+            ("parquet", "label"),
         ] {
             if let Some((node, path, span)) = self.below(self.root, "", &["dataset", "source", source])
                 && !node.entries().is_empty()

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::{Device, Diagnostic, LARGEST_FILE, Method, Pipeline, Samples, Set, Spec, Step, read, render};
 
+mod docs;
 mod family;
 mod fuzz;
 mod schema;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::model::Model;
-use super::sources::Source;
+use super::sources::{Expected, Source};
 use super::steps::{MaskFix, Masks, Step, round_sparsity};
 use super::words::{Device, FilePath, Name};
 
@@ -180,8 +180,8 @@ pub struct InputPath<'a> {
     pub place: String,
     /// The path as written.
     pub path: &'a FilePath,
-    /// Whether a folder is expected there instead of a file.
-    pub folder: bool,
+    /// What is expected there.
+    pub expected: Expected,
 }
 
 impl Pipeline {
@@ -194,11 +194,11 @@ impl Pipeline {
     /// Every file and folder that the pipeline reads, in the order of the file format.
     pub fn input_paths(&self) -> Vec<InputPath<'_>> {
         let mut inputs = Vec::new();
-        let mut add = |place: String, path, folder| inputs.push(InputPath { place, path, folder });
-        add("model.path".to_owned(), &self.model.path, false);
+        let mut add = |place: String, path, expected| inputs.push(InputPath { place, path, expected });
+        add("model.path".to_owned(), &self.model.path, Expected::File);
         if let Some(dataset) = &self.dataset {
-            for (place, path, folder) in dataset.source.paths() {
-                add(format!("dataset.source.{place}"), path, folder);
+            for (place, path, expected) in dataset.source.paths() {
+                add(format!("dataset.source.{place}"), path, expected);
             }
         }
         for (index, step) in self.steps.iter().enumerate() {
@@ -207,7 +207,7 @@ impl Pipeline {
                 ..
             }) = step
             {
-                add(format!("{}.masks", self.step_place(index)), path, false);
+                add(format!("{}.masks", self.step_place(index)), path, Expected::File);
             }
         }
         inputs

@@ -6,7 +6,7 @@
 use super::inputs::{self, Misfit};
 use super::shared::Shared;
 use super::{data, layers};
-use crate::spec::{Device, Diagnostic, Precision, Step};
+use crate::spec::{Device, Diagnostic, Expected, Precision, Step};
 
 /// All that is wrong; empty when the pipeline can run.
 pub fn check(shared: &Shared) -> Vec<Diagnostic> {
@@ -51,8 +51,12 @@ fn missing_files(shared: &Shared) -> Vec<Diagnostic> {
                 format!("there is no file {}", path.display())
             }
             Err(error) => format!("cannot read {}: {error}", path.display()),
-            Ok(data) if input.folder && !data.is_dir() => format!("{} is not a folder", path.display()),
-            Ok(data) if !input.folder && data.is_dir() => format!("{} is a folder, not a file", path.display()),
+            Ok(data) if input.expected == Expected::Folder && !data.is_dir() => {
+                format!("{} is not a folder", path.display())
+            }
+            Ok(data) if input.expected == Expected::File && data.is_dir() => {
+                format!("{} is a folder, not a file", path.display())
+            }
             Ok(_) => return None,
         };
         Some(shared.spec.spans.diagnostic(&input.place, message, None))

@@ -2,10 +2,11 @@
 
 use super::inputs;
 use super::shared::Shared;
-use crate::dataset::{Config, Dataset, DatasetError, Input, Normalize, Samples, SourceConfig};
+use crate::dataset::image::Geometry;
+use crate::dataset::{Cifar, Config, Dataset, DatasetError, Input, Label, Normalize, Samples, SourceConfig};
 use crate::metric::Kind;
 use crate::pipeline::Failure;
-use crate::spec::{ArrayFiles, ArrayNames, Diagnostic, Metric, Source};
+use crate::spec::{ArrayFiles, ArrayNames, Cifar100Labels, Diagnostic, Expected, Metric, Source, WebdatasetLabel};
 use crate::store::{Document, Key, Store};
 use indexmap::IndexMap;
 use serde_json::json;
@@ -40,8 +41,33 @@ pub fn config(shared: &Shared) -> Option<Config> {
         },
         Source::ImageFolder(folder) => SourceConfig::ImageFolder {
             path: folder.path.resolve(base),
-            resize: folder.resize,
-            crop: folder.crop,
+            geometry: geometry(folder.resize, folder.crop),
+        },
+        Source::Webdataset(web) => SourceConfig::WebDataset {
+            path: web.path.resolve(base),
+            image: web.image.as_ref().map(|ending| ending.to_ascii_lowercase()),
+            label: match &web.label {
+                WebdatasetLabel::Ending(ending) => Label::Text(ending.to_ascii_lowercase()),
+                WebdatasetLabel::Field(field) => Label::Json(field.json.clone()),
+            },
+            geometry: geometry(web.resize, web.crop),
+        },
+        Source::Parquet(table) => SourceConfig::Parquet {
+            path: table.path.resolve(base),
+            image: table.image.clone(),
+            label: table.label.clone(),
+            geometry: geometry(table.resize, table.crop),
+        },
+        Source::Cifar10(cifar) => SourceConfig::Cifar {
+            set: Cifar::Ten,
+            files: cifar.files.iter().map(|path| path.resolve(base)).collect(),
+        },
+        Source::Cifar100(cifar) => SourceConfig::Cifar {
+            set: match cifar.labels {
+                Cifar100Labels::Fine => Cifar::HundredFine,
+                Cifar100Labels::Coarse => Cifar::HundredCoarse,
+            },
+            files: cifar.files.iter().map(|path| path.resolve(base)).collect(),
         },
     };
     Some(Config {
@@ -57,6 +83,10 @@ pub fn config(shared: &Shared) -> Option<Config> {
         seed: pipeline.seed,
         inputs,
     })
+}
+
+fn geometry(resize: Option<u32>, crop: Option<u32>) -> Geometry {
+    Geometry { resize, crop }
 }
 
 /// The names of the arrays, in the order of the model's inputs.
@@ -133,7 +163,7 @@ pub fn document(shared: &Shared, store: &Store) -> Result<Document, Failure> {
         .iter()
         .filter(|input| input.place.starts_with("dataset."))
     {
-        let digest = if input.folder {
+        let digest = if input.expected != Expected::File {
             folder(shared, store, &input.place)?
         } else {
             shared.digest(store, &input.place)?
@@ -149,6 +179,14 @@ pub fn document(shared: &Shared, store: &Store) -> Result<Document, Failure> {
             ArrayFiles::Named(named) => json!({"npy": {"inputs": named.keys().collect::<Vec<_>>()}}),
         },
         Source::Safetensors(file) => json!({"safetensors": {"inputs": file.inputs, "targets": file.targets}}),
+        Source::Webdataset(web) => json!({"webdataset": {
+            "image": web.image, "label": web.label, "resize": web.resize, "crop": web.crop,
+        }}),
+        Source::Parquet(table) => json!({"parquet": {
+            "image": table.image, "label": table.label, "resize": table.resize, "crop": table.crop,
+        }}),
+        Source::Cifar10(_) => json!({"cifar10": {}}),
+        Source::Cifar100(cifar) => json!({"cifar100": {"labels": cifar.labels}}),
         Source::ImageFolder(folder) => json!({"image_folder": {"resize": folder.resize, "crop": folder.crop}}),
     };
     let shuffled = dataset.samples.is_some_and(|samples| samples.shuffle);
@@ -160,7 +198,7 @@ pub fn document(shared: &Shared, store: &Store) -> Result<Document, Failure> {
         .with("seed", json!(shuffled.then_some(pipeline.seed))))
 }
 
-/// One digest of a folder of images: the content and class of each file, in sample order.
+/// One digest of a folder, or of what stands for one: the content and class of each file, in sample order.
 fn folder(shared: &Shared, store: &Store, place: &str) -> Result<Key, Failure> {
     let config = config(shared).ok_or_else(|| Failure::of("the pipeline names no dataset"))?;
     let dataset = Dataset::open(&config).map_err(Failure::of)?;
