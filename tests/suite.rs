@@ -16,6 +16,8 @@ mod suite {
     #[cfg(feature = "torch")]
     mod measure;
     #[cfg(feature = "torch")]
+    mod metrics;
+    #[cfg(feature = "torch")]
     mod nni_topology;
     #[cfg(feature = "torch")]
     mod programs;

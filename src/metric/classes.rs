@@ -161,14 +161,14 @@ impl PerSample for Agreement {
 }
 
 /// Outputs taken apart: samples, classes, positions.
-struct Shape {
-    samples: usize,
+pub(super) struct Shape {
+    pub(super) samples: usize,
     classes: usize,
-    positions: usize,
+    pub(super) positions: usize,
 }
 
 impl Shape {
-    fn new(metric: &str, outputs: &Tensor, batch: &Batch) -> Result<Shape, MetricError> {
+    pub(super) fn new(metric: &str, outputs: &Tensor, batch: &Batch) -> Result<Shape, MetricError> {
         let samples = samples(outputs, batch)?;
         if !outputs.dtype().is_float() {
             return Err(MetricError::OutputType {
@@ -190,7 +190,7 @@ impl Shape {
     }
 
     /// The numbers of all classes at one position of a sample.
-    fn at<'a>(&self, sample: &'a [f64], position: usize) -> Logits<'a> {
+    pub(super) fn at<'a>(&self, sample: &'a [f64], position: usize) -> Logits<'a> {
         Logits {
             sample,
             position,
@@ -201,14 +201,14 @@ impl Shape {
 
 /// One number a class, at one position of a sample.
 #[derive(Clone, Copy)]
-struct Logits<'a> {
+pub(super) struct Logits<'a> {
     sample: &'a [f64],
     position: usize,
     positions: usize,
 }
 
 impl<'a> Logits<'a> {
-    fn iter(self) -> impl Iterator<Item = f64> + use<'a> {
+    pub(super) fn iter(self) -> impl Iterator<Item = f64> + use<'a> {
         self.sample.iter().copied().skip(self.position).step_by(self.positions)
     }
 
@@ -217,7 +217,7 @@ impl<'a> Logits<'a> {
     }
 
     /// The index of the largest number, the lowest among equals.
-    fn argmax(self) -> usize {
+    pub(super) fn argmax(self) -> usize {
         let mut best = (0, f64::NEG_INFINITY);
         for (index, number) in self.iter().enumerate() {
             if larger(number, best.1) {
@@ -235,7 +235,7 @@ impl<'a> Logits<'a> {
     }
 }
 
-fn check_classes(metric: String, targets: Option<DType>) -> Result<(), MetricError> {
+pub(super) fn check_classes(metric: String, targets: Option<DType>) -> Result<(), MetricError> {
     match targets {
         None => Err(MetricError::NoTargets { metric }),
         Some(found) if found.is_float() => Err(MetricError::FloatTargets { metric, found }),
@@ -244,10 +244,10 @@ fn check_classes(metric: String, targets: Option<DType>) -> Result<(), MetricErr
 }
 
 /// Each sample's mean of `value(logits, class)` over its positions.
-fn by_class(
+pub(super) fn by_class(
     metric: &str,
     forward: &Forward<'_>,
-    value: impl Fn(Logits<'_>, usize) -> f64,
+    mut value: impl FnMut(Logits<'_>, usize) -> f64,
 ) -> Result<Vec<f64>, MetricError> {
     let (outputs, batch) = (forward.output()?, forward.batch);
     check_classes(metric.to_owned(), batch.targets.as_ref().map(Tensor::dtype))?;

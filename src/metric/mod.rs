@@ -14,8 +14,10 @@
 mod average;
 mod classes;
 mod error;
+mod kl;
 mod mse;
 mod partial;
+mod per_class;
 #[cfg(test)]
 mod testing;
 
@@ -158,6 +160,8 @@ pub enum Kind {
     Mse,
     TopK(usize),
     Agreement,
+    Kl,
+    PerClass,
 }
 
 impl Kind {
@@ -169,6 +173,8 @@ impl Kind {
             Kind::Mse => Box::new(mse::Mse),
             Kind::TopK(k) => Box::new(classes::TopK(k)),
             Kind::Agreement => Box::new(classes::Agreement),
+            Kind::Kl => Box::new(kl::Kl),
+            Kind::PerClass => Box::new(per_class::PerClass),
         }
     }
 

@@ -67,8 +67,10 @@ impl Output {
             files::replace_unsynced(&target, &bytes)?;
             changed = true;
         }
-        for name in stage.names().iter().filter(|name| !artifact.files.contains_key(**name)) {
-            changed |= remove_file(&folder.join(name))?;
+        for name in written(&folder, stage.names())? {
+            if !artifact.files.contains_key(&name) {
+                changed |= remove_file(&folder.join(name))?;
+            }
         }
         if changed {
             files::sync_folder(&folder)?;
@@ -106,13 +108,31 @@ impl Output {
     }
 }
 
+/// The names of a step's files, those of a form (`sensitivity.*.csv`) by what lies in the folder.
+fn written(folder: &Path, names: &[&str]) -> Result<Vec<String>, StoreError> {
+    let mut found = Vec::new();
+    for name in names {
+        let Some((start, end)) = name.split_once('*') else {
+            found.push((*name).to_owned());
+            continue;
+        };
+        for entry in files::at(fs::read_dir(folder), "cannot read", folder)?.flatten() {
+            let entry = entry.file_name().to_string_lossy().into_owned();
+            if entry.len() > start.len() + end.len() && entry.starts_with(start) && entry.ends_with(end) {
+                found.push(entry);
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// Deletes a step's files, and its folder when nothing of the user's is in it.
 fn remove_step(folder: &Path, names: &[&str]) -> Result<(), StoreError> {
     // Never through a link: what it points at was not made here.
     if !fs::symlink_metadata(folder).is_ok_and(|data| data.is_dir()) {
         return Ok(());
     }
-    for name in names {
+    for name in written(folder, names)? {
         remove_file(&folder.join(name))?;
     }
     for entry in files::at(fs::read_dir(folder), "cannot read", folder)?.flatten() {

@@ -5,7 +5,7 @@ use super::perturb::{Perturbation, Plan, Target};
 use super::{Cell, EarlyStop, SensitivityError, Table};
 use crate::dataset::{Batch, Dataset};
 use crate::graph::{Graph, ValueId};
-use crate::metric::{self, Accumulator, Forward, Metric, MetricError};
+use crate::metric::{self, Accumulator, Forward, Metric, MetricError, Score};
 use crate::runtime::Device;
 use crate::tensor::Tensor;
 use rayon::prelude::*;
@@ -26,6 +26,20 @@ pub trait Memory: Sync {
     /// # Errors
     /// When they cannot be kept.
     fn keep(&self, values: &[(Option<String>, f64)]) -> Result<(), String>;
+
+    /// The scores of all metrics under a perturbation's digest, where every one is known. By default there is one metric.
+    fn scores(&self, digest: Option<&str>) -> Option<Vec<Score>> {
+        Some(vec![self.known(digest)?.into()])
+    }
+
+    /// Keeps the scores of all metrics.
+    ///
+    /// # Errors
+    /// When they cannot be kept.
+    fn keep_scores(&self, scores: &[(Option<String>, Vec<Score>)]) -> Result<(), String> {
+        let first = |(digest, scores): &(Option<String>, Vec<Score>)| Some((digest.clone(), scores.first()?.value));
+        self.keep(&scores.iter().filter_map(first).collect::<Vec<_>>())
+    }
 }
 
 /// What a measurement is told beside the model and its data.
@@ -33,6 +47,8 @@ pub struct Settings<'a> {
     pub plan: Plan,
     /// The outputs that are measured.
     pub outputs: &'a [ValueId],
+    /// What is measured beside the metric that steers.
+    pub further: &'a [&'a dyn Metric],
     /// Ascending.
     pub sparsities: &'a [f64],
     pub early_stop: Option<EarlyStop>,
@@ -92,26 +108,37 @@ pub fn measure(
         } in cells
         {
             // What changes nothing has no digest and is the baseline.
-            let value = engine.found.get(&digest).copied().unwrap_or(baseline);
-            let stop = settings.early_stop.is_some_and(|stop| stop.triggers(baseline, value));
+            let scores = engine.found.get(&digest).unwrap_or(&baseline).clone();
+            let value = first(&scores);
+            let stop = settings
+                .early_stop
+                .is_some_and(|stop| stop.triggers(first(&baseline), value));
             live[target] &= !stop;
             let (pruned, of) = (perturbation.pruned, perturbation.of);
             rows[target].push(Cell {
                 target,
                 sparsity,
                 value,
+                scores,
                 pruned,
                 of,
                 stop,
             });
         }
     }
+    let baseline = engine.baseline()?;
     Ok(Table {
-        baseline: engine.baseline()?,
+        baseline: first(&baseline),
+        baselines: baseline,
         cells: rows.into_iter().flatten().collect(),
         computed: engine.computed,
         reused: engine.reused,
     })
+}
+
+/// The score that steers.
+fn first(scores: &[Score]) -> f64 {
+    scores.first().map_or(f64::NAN, |score| score.value)
 }
 
 /// One cell of the table.
@@ -126,12 +153,12 @@ struct Asked {
 struct Engine<'a> {
     targets: &'a [Target],
     dataset: &'a Dataset,
-    metric: &'a dyn Metric,
+    metrics: Vec<&'a dyn Metric>,
     memory: &'a dyn Memory,
     settings: &'a Settings<'a>,
     programs: Programs<'a>,
-    /// Values by digest; the unmasked model's under None.
-    found: BTreeMap<Option<String>, f64>,
+    /// Every metric's score by digest; the unmasked model's under None.
+    found: BTreeMap<Option<String>, Vec<Score>>,
     computed: u64,
     reused: u64,
     /// Forwards done, of those asked for so far.
@@ -152,7 +179,9 @@ impl<'a> Engine<'a> {
         Ok(Engine {
             targets,
             dataset,
-            metric,
+            metrics: std::iter::once(metric)
+                .chain(settings.further.iter().copied())
+                .collect(),
             memory,
             settings,
             programs: Programs::new(graph, targets, settings.outputs, settings.device, padded)?,
@@ -174,20 +203,20 @@ impl<'a> Engine<'a> {
         if self.found.contains_key(&digest) {
             return true;
         }
-        let Some(value) = self.memory.known(digest.as_deref()) else {
+        let Some(scores) = self.memory.scores(digest.as_deref()) else {
             return false;
         };
-        self.found.insert(digest, value);
+        self.found.insert(digest, scores);
         self.reused += 1;
         true
     }
 
-    fn baseline(&mut self) -> Result<f64, SensitivityError> {
+    fn baseline(&mut self) -> Result<Vec<Score>, SensitivityError> {
         if !self.recall(None) {
             self.total += self.batches();
             self.wave(&[])?;
         }
-        Ok(self.found.get(&None).copied().unwrap_or(f64::NAN))
+        Ok(self.found.get(&None).cloned().unwrap_or_default())
     }
 
     /// Measures every cell that is not known.
@@ -217,9 +246,9 @@ impl<'a> Engine<'a> {
     /// One pass over the data: the baseline, and every job (with its digest) from the values that it keeps.
     fn wave(&mut self, jobs: &[(&str, Job<'_>)]) -> Result<(), SensitivityError> {
         let pass = self.programs.pass(jobs.iter().map(|(_, job)| job.clone()).collect())?;
-        let averages = Wave {
+        let all = Wave {
             dataset: self.dataset,
-            metric: self.metric,
+            metrics: &self.metrics,
             settings: self.settings,
             pass,
             cells: (self.computed, self.reused),
@@ -228,35 +257,35 @@ impl<'a> Engine<'a> {
         }
         .run()?;
         let mut fault = None;
-        let mut values: Vec<(Option<String>, f64)> = Vec::new();
+        let mut kept: Vec<(Option<String>, Vec<Score>)> = Vec::new();
         let digests = std::iter::once(None).chain(jobs.iter().map(|(digest, _)| Some((*digest).to_owned())));
-        for (digest, average) in digests.zip(averages) {
-            match average {
-                Ok(value) if !self.found.contains_key(&digest) => {
-                    self.found.insert(digest.clone(), value);
-                    values.push((digest, value));
+        for (digest, scores) in digests.zip(all) {
+            match scores {
+                Ok(scores) if !self.found.contains_key(&digest) => {
+                    self.found.insert(digest.clone(), scores.clone());
+                    kept.push((digest, scores));
                 }
                 Ok(_) => {}
                 Err(error) => fault = fault.or(Some(error)),
             }
         }
-        self.computed += values.len() as u64;
+        self.computed += kept.len() as u64;
         // One cell that is no number does not lose the others.
-        self.memory.keep(&values).map_err(SensitivityError::Memory)?;
+        self.memory.keep_scores(&kept).map_err(SensitivityError::Memory)?;
         fault.map_or(Ok(()), Err)
     }
 }
 
-/// One cell's metric on its way.
-type Sum<'a> = Box<dyn Accumulator + 'a>;
+/// One cell's metrics on their way.
+type Sums<'a> = Vec<Box<dyn Accumulator + 'a>>;
 
-/// The averages of one pass, the baseline's first.
-type Averages = Vec<Result<f64, SensitivityError>>;
+/// The scores of one pass, the baseline's first.
+type All = Vec<Result<Vec<Score>, SensitivityError>>;
 
 /// One pass over the data.
 struct Wave<'a> {
     dataset: &'a Dataset,
-    metric: &'a dyn Metric,
+    metrics: &'a [&'a dyn Metric],
     settings: &'a Settings<'a>,
     pass: Pass<'a>,
     /// Computed and reused before this pass.
@@ -266,10 +295,15 @@ struct Wave<'a> {
 }
 
 impl Wave<'_> {
-    fn run(&self) -> Result<Averages, SensitivityError> {
+    fn run(&self) -> Result<All, SensitivityError> {
         let names = || std::iter::once(WHOLE).chain(self.pass.jobs().iter().map(|job| job.name.as_str()));
-        let open = |cell| metric::open(self.metric, cell).map_err(fault(cell));
-        let sums: Vec<Sum<'_>> = names().map(open).collect::<Result<_, _>>()?;
+        let open = |cell| {
+            let metrics = self.metrics.iter();
+            metrics
+                .map(|metric| metric::open(*metric, cell).map_err(fault(cell)))
+                .collect()
+        };
+        let sums: Vec<Sums<'_>> = names().map(open).collect::<Result<_, _>>()?;
         let mut reader = self.dataset.batches(self.settings.micro_batch);
         // As many micro-batches at once as there are threads: their kept values are what takes memory.
         let width = rayon::current_num_threads().max(1);
@@ -286,10 +320,10 @@ impl Wave<'_> {
             }
             together.par_iter().try_for_each(|batch| self.batch(batch, &sums))?;
         }
-        let finished = sums
-            .into_iter()
-            .zip(names())
-            .map(|(sum, cell)| Ok(sum.finish().map_err(fault(cell))?.value));
+        let finished = sums.into_iter().zip(names()).map(|(sums, cell)| {
+            let scores = sums.into_iter().map(|sum| sum.finish().map_err(fault(cell)));
+            scores.collect()
+        });
         Ok(finished.collect())
     }
 
@@ -307,7 +341,7 @@ impl Wave<'_> {
         Ok(())
     }
 
-    fn batch(&self, batch: &Batch, sums: &[Sum<'_>]) -> Result<(), SensitivityError> {
+    fn batch(&self, batch: &Batch, sums: &[Sums<'_>]) -> Result<(), SensitivityError> {
         self.check_stop()?;
         let baseline = self.pass.baseline(batch)?;
         self.add(&sums[0], &baseline.outputs, batch, &baseline, WHOLE)?;
@@ -323,7 +357,7 @@ impl Wave<'_> {
 
     fn add(
         &self,
-        sum: &Sum<'_>,
+        sums: &Sums<'_>,
         outputs: &[Tensor],
         batch: &Batch,
         baseline: &Baseline,
@@ -335,7 +369,7 @@ impl Wave<'_> {
             baseline: Some(&baseline.outputs),
             batch,
         };
-        sum.add(&forward).map_err(fault(cell))
+        sums.iter().try_for_each(|sum| sum.add(&forward).map_err(fault(cell)))
     }
 }
 

@@ -19,7 +19,7 @@ pub use engine::{Memory, Settings, measure};
 pub use perturb::{Change, Perturbation, Plan, Target, group_targets, layer_targets};
 
 use crate::dataset::DatasetError;
-use crate::metric::MetricError;
+use crate::metric::{MetricError, Score};
 use crate::runtime::RuntimeError;
 
 /// When a target's row ends early. All comparisons are strict, and the value that triggers is part of the row.
@@ -52,7 +52,10 @@ pub struct Cell {
     /// Index of its target.
     pub target: usize,
     pub sparsity: f64,
+    /// The score that steers.
     pub value: f64,
+    /// Every metric's score, that one first.
+    pub scores: Vec<Score>,
     /// Filters, weights or units masked, of how many.
     pub pruned: usize,
     pub of: usize,
@@ -64,6 +67,8 @@ pub struct Cell {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Table {
     pub baseline: f64,
+    /// Every metric's score of the unmasked model.
+    pub baselines: Vec<Score>,
     pub cells: Vec<Cell>,
     /// Cells whose value was computed now, and those that were known (cells with equal masks count once).
     pub computed: u64,

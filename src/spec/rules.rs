@@ -97,6 +97,7 @@ impl<'a> Rules<'a, '_> {
         for source in ["image_folder", "webdataset", "parquet"] {
             self.crop(&["dataset", "source", source]);
         }
+        self.several();
         self.targets();
         self.arrays();
     }
@@ -169,19 +170,57 @@ impl<'a> Rules<'a, '_> {
         }
     }
 
+    /// The metrics by their words, with their places.
+    fn metrics(&self) -> Vec<(&'a str, Span, String)> {
+        let one = self.below(self.root, "", &["metric"]);
+        let one = one.map(|(node, path, _)| (node, path)).into_iter();
+        let listed = self.below(self.root, "", &["metrics"]);
+        let listed = listed.into_iter().flat_map(|(node, path, _)| {
+            let items = node.items().iter().enumerate();
+            items.map(move |(at, item)| (item, item_path(&path, at)))
+        });
+        let named = one
+            .chain(listed)
+            .filter_map(|(node, path)| match (node.as_text(), node.entries()) {
+                (Some(name), _) => Some((name, node.span, path)),
+                (None, [only]) => Some((only.meant.as_str(), node.span, path)),
+                _ => None,
+            });
+        named.collect()
+    }
+
+    /// Metrics are written in one of two ways, and none twice: each names a file.
+    fn several(&mut self) {
+        if self.root.entry("metric").is_some()
+            && let Some(metrics) = self.root.entry("metrics")
+        {
+            let (span, path) = (metrics.span, metrics.key.clone());
+            let message = "`metric` is the one that is measured, and `metrics` are all of them";
+            self.report(span, &path, message, Some("keep one of them"));
+        }
+        let Some((listed, path, _)) = self.below(self.root, "", &["metrics"]) else {
+            return;
+        };
+        let items = listed.items();
+        for (at, item) in items.iter().enumerate() {
+            if items[..at].iter().any(|earlier| earlier.to_json() == item.to_json()) {
+                self.report(
+                    item.span,
+                    &item_path(&path, at),
+                    "is measured already",
+                    Some("leave it out"),
+                );
+            }
+        }
+    }
+
     /// A metric that compares with targets needs them.
     fn targets(&mut self) {
-        let Some((metric, ..)) = self.below(self.root, "", &["metric"]) else {
+        let metrics = self.metrics();
+        let needs = |metric: &&(&str, Span, String)| !matches!(metric.0, "agreement" | "kl");
+        let Some(&(name, ..)) = metrics.iter().find(needs) else {
             return;
         };
-        let name = match (metric.as_text(), metric.entries()) {
-            (Some(name), _) => name,
-            (None, [only]) => only.meant.as_str(),
-            _ => return,
-        };
-        if name == "agreement" {
-            return;
-        }
         for (source, key) in [
             ("idx", "labels"),
             ("npz", "targets"),
@@ -194,7 +233,12 @@ impl<'a> Rules<'a, '_> {
                 && node.get(key).is_none()
             {
                 let message = format!("missing key `{key}`: the metric `{}` needs it", shorten(name));
-                self.report(span, &path, message, Some("only `{agreement: {}}` does without"));
+                self.report(
+                    span,
+                    &path,
+                    message,
+                    Some("only `{agreement: {}}` and `{kl: {}}` do without"),
+                );
             }
         }
     }
@@ -360,7 +404,8 @@ impl<'a> Rules<'a, '_> {
 
     fn sensitivity(&mut self, step: &Step<'_>) {
         for needed in ["dataset", "metric"] {
-            if self.root.get(needed).is_none() {
+            let listed = needed == "metric" && self.root.get("metrics").is_some();
+            if self.root.get(needed).is_none() && !listed {
                 let message = format!("a sensitivity step measures, so the file needs `{needed}`");
                 self.report(step.entry.span, &step.path, message, None);
             }

@@ -33,6 +33,11 @@ pub struct Pipeline {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"accuracy", example = json!({"top_k": 5}))]
     pub metric: Option<Metric>,
+    /// What is measured in one pass, instead of `metric`: the first steers early stop and fills `sensitivity.csv`; each
+    /// further one fills a `sensitivity.<metric>.csv`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1), example = json!(["accuracy", {"top_k": 5}, "cross_entropy"]))]
+    pub metrics: Option<Vec<Metric>>,
     /// Where the network runs.
     #[serde(default = "default_device")]
     pub device: Device,
@@ -151,12 +156,16 @@ pub enum Metric {
     TopK(#[schemars(range(min = 1, max = 2147483647u32))] u32),
     /// The fraction of samples that are classed as the unmasked model classes them; needs no labels.
     Agreement {},
+    /// The divergence of the distribution over classes from the unmasked model's, in nats; needs no labels.
+    Kl {},
+    /// The mean of the classes' accuracies, each of which is in `sensitivity.json`.
+    PerClass {},
 }
 
 impl Metric {
     /// Whether samples need a label or target to be measured.
     pub fn needs_targets(&self) -> bool {
-        !matches!(self, Self::Agreement {})
+        !matches!(self, Self::Agreement {} | Self::Kl {})
     }
 }
 
@@ -185,6 +194,12 @@ pub struct InputPath<'a> {
 }
 
 impl Pipeline {
+    /// What is measured, the metric that steers first.
+    pub fn measured(&self) -> Vec<&Metric> {
+        let listed = self.metrics.iter().flatten();
+        self.metric.iter().chain(listed).collect()
+    }
+
     /// The place of a step's body in the pipeline file, such as `steps[0].sensitivity`.
     pub fn step_place(&self, index: usize) -> String {
         let kind = self.steps.get(index).map_or("", Step::kind);

@@ -103,15 +103,21 @@ fn in_order<'a, T>(named: &'a IndexMap<String, T>, inputs: &'a [Input]) -> impl 
     inputs.iter().filter_map(|input| named.get(input.name.as_deref()?))
 }
 
-/// The metric that the pipeline names.
-pub fn metric(shared: &Shared) -> Option<Kind> {
-    Some(match shared.spec.pipeline.metric? {
+/// The metrics that the pipeline names, the one that steers first.
+pub fn metrics(shared: &Shared) -> Vec<Kind> {
+    shared.spec.pipeline.measured().into_iter().map(kind).collect()
+}
+
+fn kind(metric: &Metric) -> Kind {
+    match metric {
         Metric::Accuracy => Kind::Accuracy,
         Metric::CrossEntropy => Kind::CrossEntropy,
         Metric::Mse => Kind::Mse,
-        Metric::TopK(k) => Kind::TopK(k as usize),
+        Metric::TopK(k) => Kind::TopK(*k as usize),
         Metric::Agreement {} => Kind::Agreement,
-    })
+        Metric::Kl {} => Kind::Kl,
+        Metric::PerClass {} => Kind::PerClass,
+    }
 }
 
 /// What headers tell against the dataset: errors of the pipeline, with their place in it. Content that cannot be read is
@@ -125,9 +131,15 @@ pub fn check(shared: &Shared) -> Option<Diagnostic> {
             return Some(shared.spec.spans.diagnostic(&place, fault.to_string(), None));
         }
     };
-    let kind = metric(shared)?;
-    let fault = kind.build().check_targets(dataset.targets()).err()?;
-    Some(shared.spec.spans.diagnostic("metric", fault.to_string(), None))
+    let mut kinds = metrics(shared).into_iter().enumerate();
+    kinds.find_map(|(at, kind)| {
+        let fault = kind.build().check_targets(dataset.targets()).err()?;
+        let place = match shared.spec.pipeline.metrics {
+            Some(_) => format!("metrics[{at}]"),
+            None => "metric".to_owned(),
+        };
+        Some(shared.spec.spans.diagnostic(&place, fault.to_string(), None))
+    })
 }
 
 /// Where in the pipeline an error of the dataset lies; none for content that cannot be read.

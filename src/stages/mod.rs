@@ -12,6 +12,7 @@ mod layers;
 mod mask_fix;
 mod sensitivity;
 mod shared;
+mod stored;
 mod tables;
 
 pub use check::{check, unreadable};

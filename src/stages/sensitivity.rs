@@ -1,30 +1,31 @@
 //! `sensitivity`: what the metric becomes when one layer at a time loses weights.
 
 use super::shared::{Cut, Shared};
+use super::stored::{self, Parts, Stored};
 use super::{data, inputs, layers, tables};
 use crate::dataset::Dataset;
 use crate::mask::saliency::{Method, Ties};
-use crate::metric::{Kind, Metric};
+use crate::metric::{Kind, Metric, Score};
 use crate::pipeline::{Cells, Context, Failure, Outcome, Read, Stage};
 use crate::runtime;
 use crate::sensitivity::{
-    Batching, EarlyStop, Memory, Plan, SensitivityError, Settings, Table, Target, group_targets, layer_targets,
-    measure, micro_batch,
+    Batching, EarlyStop, Plan, SensitivityError, Settings, Table, Target, group_targets, layer_targets, measure,
+    micro_batch,
 };
 use crate::spec::{self, Compat, Granularity, StopMode};
-use crate::store::{Document, NewCell, Store};
+use crate::store::{Document, Store};
 use crate::topology::{self, Layer, LayerKind};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 pub const KIND: &str = "sensitivity";
-pub const NAMES: &[&str] = &["sensitivity.csv", "sensitivity.json"];
+pub const NAMES: &[&str] = &["sensitivity.csv", "sensitivity.json", "sensitivity.*.csv"];
 
 /// Raised whenever the same cells make another table.
 const ALGORITHM: u32 = 1;
 /// Raised whenever the same perturbation gives another value.
-const CELL: u32 = 1;
+pub(super) const CELL: u32 = 1;
 
 pub struct Sensitivity {
     shared: Arc<Shared>,
@@ -36,8 +37,8 @@ impl Sensitivity {
         Sensitivity { shared, step }
     }
 
-    /// What every cell of this step depends on beside its perturbation.
-    fn ground(&self, store: &Store) -> Result<Document, Failure> {
+    /// What every cell of this step depends on beside its perturbation, for one metric.
+    fn ground(&self, store: &Store, metric: Option<&spec::Metric>) -> Result<Document, Failure> {
         let pipeline = &self.shared.spec.pipeline;
         let batch = pipeline.dataset.as_ref().map(|dataset| dataset.batch_size);
         let device = match pipeline.device {
@@ -57,7 +58,7 @@ impl Sensitivity {
         Ok(Document::new()
             .with("model", model)
             .with("data", data::document(&self.shared, store)?)
-            .with("metric", json!(pipeline.metric))
+            .with("metric", json!(metric))
             .with("batch_size", json!(batch))
             .with("precision", json!(pipeline.precision))
             .with("device", device)
@@ -65,8 +66,22 @@ impl Sensitivity {
             .with("libtorch", runtime::libtorch_version()))
     }
 
-    fn metric(&self) -> Result<Kind, Failure> {
-        data::metric(&self.shared).ok_or_else(|| Failure::of("the pipeline names no metric"))
+    /// The same for each metric.
+    fn grounds(&self, store: &Store) -> Result<Vec<Document>, Failure> {
+        let metrics = self.shared.spec.pipeline.measured();
+        metrics
+            .into_iter()
+            .map(|metric| self.ground(store, Some(metric)))
+            .collect()
+    }
+
+    /// What is measured, the metric that steers first.
+    fn metrics(&self) -> Result<Vec<Box<dyn Metric>>, Failure> {
+        let metrics: Vec<Box<dyn Metric>> = data::metrics(&self.shared).into_iter().map(Kind::build).collect();
+        match metrics.is_empty() {
+            true => Err(Failure::of("the pipeline names no metric")),
+            false => Ok(metrics),
+        }
     }
 
     fn targets(&self) -> Result<Vec<Target>, Failure> {
@@ -126,11 +141,16 @@ impl Sensitivity {
         })
     }
 
-    fn measure(&self, context: &Context<'_>, targets: &[Target], metric: &dyn Metric) -> Result<Table, Failure> {
+    fn measure(&self, context: &Context<'_>, targets: &[Target], metrics: &[&dyn Metric]) -> Result<Table, Failure> {
         let graph = &self.shared.model().map_err(Failure::of)?.graph;
         let config = data::config(&self.shared).ok_or_else(|| Failure::of("the pipeline names no dataset"))?;
         let dataset = Dataset::open(&config).map_err(Failure::of)?;
-        metric.check_targets(dataset.targets()).map_err(Failure::of)?;
+        for metric in metrics {
+            metric.check_targets(dataset.targets()).map_err(Failure::of)?;
+        }
+        let Some((metric, further)) = metrics.split_first() else {
+            return Err(Failure::of("the pipeline names no metric"));
+        };
         let (_, output) =
             inputs::output(&self.shared.spec.pipeline.model, graph).map_err(|misfit| Failure::of(misfit.message))?;
         let first = dataset.read(0..1).map_err(Failure::of)?.inputs;
@@ -151,6 +171,7 @@ impl Sensitivity {
         let settings = Settings {
             plan: self.plan(),
             outputs: &[output],
+            further,
             sparsities: &self.step.sparsities,
             early_stop: self.early_stop(),
             micro_batch: micro_batch(graph, &all, &first, &[output], batch, batching, evaluator),
@@ -162,9 +183,9 @@ impl Sensitivity {
         let memory = Stored {
             store: context.store,
             fresh: context.fresh,
-            ground: self.ground(context.store)?,
+            grounds: self.grounds(context.store)?,
         };
-        measure(graph, targets, &dataset, metric, &memory, &settings).map_err(|fault| match fault {
+        measure(graph, targets, &dataset, *metric, &memory, &settings).map_err(|fault| match fault {
             SensitivityError::Interrupted { computed, reused } => Failure::Stopped(Cells { computed, reused }),
             other => Failure::of(other),
         })
@@ -189,18 +210,24 @@ impl Stage for Sensitivity {
         if let Some(fields) = step.as_object_mut() {
             fields.remove("id");
         }
-        Ok(Document::new()
+        let metrics = self.shared.spec.pipeline.measured();
+        let document = Document::new()
             .with("stage", KIND)
             .with("algorithm", ALGORITHM)
             .with("cell", CELL)
-            .with("ground", self.ground(store)?)
-            .with("step", step))
+            .with("ground", self.ground(store, metrics.first().copied())?)
+            .with("step", step);
+        Ok(match metrics.get(1..) {
+            None | Some([]) => document,
+            Some(further) => document.with("further", json!(further)),
+        })
     }
 
     fn run(&self, context: &Context<'_>) -> Result<Outcome, Failure> {
-        let metric = self.metric()?.build();
+        let metrics = self.metrics()?;
+        let metrics: Vec<&dyn Metric> = metrics.iter().map(AsRef::as_ref).collect();
         let targets = self.targets()?;
-        let table = self.measure(context, &targets, metric.as_ref())?;
+        let table = self.measure(context, &targets, &metrics)?;
         let mut outcome = Outcome {
             cells: Cells {
                 computed: table.computed,
@@ -208,65 +235,26 @@ impl Stage for Sensitivity {
             },
             ..Outcome::default()
         };
-        outcome
-            .files
-            .insert("sensitivity.csv".into(), csv(&self.step.sparsities, &targets, &table)?);
+        for (at, metric) in metrics.iter().enumerate() {
+            let name = match at {
+                0 => "sensitivity.csv".to_owned(),
+                _ => format!("sensitivity.{}.csv", metric.name()),
+            };
+            let table = csv(&self.step.sparsities, &targets, &table, at)?;
+            outcome.files.insert(name, table);
+        }
         outcome.files.insert(
             "sensitivity.json".into(),
-            tables::json(&Report::new(&self.step, &targets, &table, &metric.name()))?,
+            tables::json(&Report::new(&self.step, &targets, &table, &metrics))?,
         );
-        outcome.summary = summary(&targets, &table, metric.as_ref());
+        outcome.summary = summary(&targets, &table, &metrics);
         self.shared.unchanged(context.store)?;
         Ok(outcome)
     }
 }
 
-/// Cells in the store.
-struct Stored<'a> {
-    store: &'a Store,
-    fresh: bool,
-    ground: Document,
-}
-
-impl Stored<'_> {
-    fn document(&self, digest: Option<&str>) -> Document {
-        Document::new()
-            .with("cell", KIND)
-            .with("algorithm", CELL)
-            .with("ground", self.ground.clone())
-            .with("perturbation", json!(digest))
-    }
-}
-
-impl Memory for Stored<'_> {
-    fn known(&self, digest: Option<&str>) -> Option<f64> {
-        if self.fresh {
-            return None;
-        }
-        let value = self.store.cell(self.document(digest).key()).ok().flatten()?;
-        // Infinities have no JSON number.
-        match &value["value"] {
-            Value::String(text) => text.parse().ok(),
-            number => number.as_f64(),
-        }
-    }
-
-    fn keep(&self, values: &[(Option<String>, f64)]) -> Result<(), String> {
-        let cell = |(digest, value): &(Option<String>, f64)| NewCell {
-            document: self.document(digest.as_deref()),
-            value: if value.is_finite() {
-                json!({"value": value})
-            } else {
-                json!({"value": value.to_string()})
-            },
-        };
-        let cells: Vec<NewCell> = values.iter().map(cell).collect();
-        self.store.put_cells(&cells).map_err(|fault| fault.to_string())
-    }
-}
-
-/// The table in NNI's form: a row a target, short where it stopped early.
-fn csv(sparsities: &[f64], targets: &[Target], table: &Table) -> Result<Vec<u8>, Failure> {
+/// One metric's table in NNI's form: a row a target, short where it stopped early.
+fn csv(sparsities: &[f64], targets: &[Target], table: &Table, metric: usize) -> Result<Vec<u8>, Failure> {
     let mut header = vec!["layername".to_owned()];
     header.extend(sparsities.iter().map(|&sparsity| tables::float(sparsity)));
     let rows = targets.iter().enumerate().map(|(at, target)| {
@@ -274,7 +262,7 @@ fn csv(sparsities: &[f64], targets: &[Target], table: &Table) -> Result<Vec<u8>,
             .cells
             .iter()
             .filter(|cell| cell.target == at)
-            .map(|cell| tables::float(cell.value));
+            .map(|cell| tables::float(cell.scores.get(metric).map_or(cell.value, |score| score.value)));
         std::iter::once(target.name.clone()).chain(values).collect()
     });
     tables::csv(std::iter::once(header).chain(rows))
@@ -284,6 +272,11 @@ fn csv(sparsities: &[f64], targets: &[Target], table: &Table) -> Result<Vec<u8>,
 struct Report<'a> {
     baseline: f64,
     metric: String,
+    #[serde(skip_serializing_if = "Parts::is_empty")]
+    parts: Parts<'a>,
+    /// What is measured beside, by name.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    metrics: Map<String, Value>,
     sparsities: &'a [f64],
     cells: Vec<ReportCell<'a>>,
 }
@@ -298,11 +291,26 @@ struct ReportCell<'a> {
     stop: bool,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     members: &'a [String],
+    #[serde(skip_serializing_if = "Parts::is_empty")]
+    parts: Parts<'a>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    metrics: Map<String, Value>,
 }
 
 impl<'a> Report<'a> {
-    fn new(step: &'a spec::Sensitivity, targets: &'a [Target], table: &Table, metric: &str) -> Report<'a> {
-        let cell = |cell: &crate::sensitivity::Cell| ReportCell {
+    fn new(
+        step: &'a spec::Sensitivity,
+        targets: &'a [Target],
+        table: &'a Table,
+        metrics: &[&dyn Metric],
+    ) -> Report<'a> {
+        // The scores of all metrics but the first, by name.
+        let further = |scores: &[Score], value: &str| -> Map<String, Value> {
+            let named = metrics.iter().zip(scores).skip(1);
+            let told = named.map(|(metric, score)| (metric.name(), stored::written(score, value)));
+            told.collect()
+        };
+        let cell = |cell: &'a crate::sensitivity::Cell| ReportCell {
             layer: &targets[cell.target].name,
             sparsity: cell.sparsity,
             value: cell.value,
@@ -310,10 +318,14 @@ impl<'a> Report<'a> {
             of: cell.of,
             stop: cell.stop,
             members: &targets[cell.target].members,
+            parts: Parts::of(&cell.scores),
+            metrics: further(&cell.scores, "value"),
         };
         Report {
             baseline: table.baseline,
-            metric: metric.to_owned(),
+            metric: metrics.first().map_or_else(String::new, |metric| metric.name()),
+            parts: Parts::of(&table.baselines),
+            metrics: further(&table.baselines, "baseline"),
             sparsities: &step.sparsities,
             cells: table.cells.iter().map(cell).collect(),
         }
@@ -321,8 +333,14 @@ impl<'a> Report<'a> {
 }
 
 /// The baseline, and the targets that hurt most and least at the sparsity that most rows reach.
-fn summary(targets: &[Target], table: &Table, metric: &dyn Metric) -> Vec<String> {
-    let mut lines = vec![format!("{} of the whole model: {:.4}", metric.name(), table.baseline)];
+fn summary(targets: &[Target], table: &Table, metrics: &[&dyn Metric]) -> Vec<String> {
+    let whole = metrics.iter().zip(&table.baselines);
+    let tell =
+        |(metric, score): (&&dyn Metric, &Score)| format!("{} of the whole model: {:.4}", metric.name(), score.value);
+    let mut lines: Vec<String> = whole.map(tell).collect();
+    let Some(metric) = metrics.first() else {
+        return lines;
+    };
     let worse = |value: f64| {
         if metric.maximize() {
             table.baseline - value

@@ -23,6 +23,7 @@ fn settings(sparsities: &[f64]) -> Settings<'_> {
             ties: Ties::Exact,
         },
         outputs: &[],
+        further: &[],
         sparsities,
         early_stop: None,
         micro_batch: BATCH,

@@ -124,6 +124,7 @@ fn table(entry: &Entry, listed: &[&str], model: &Path, config: &Config, batch: u
             ties: Ties::Nni,
         },
         outputs: &[output],
+        further: &[],
         sparsities: &sparsities,
         early_stop,
         micro_batch: micro_batch(&graph, &all, &first, &[output], batch, batching, &runtime),

@@ -33,6 +33,8 @@ fn the_schema_sees_what_the_checker_sees() {
         "needs it",
         "missing key `input`",
         "gives the one input",
+        "is the one that is measured",
+        "is measured already",
         "the array of one",
         "has no name",
         "`model.inputs` has no",
