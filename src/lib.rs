@@ -14,7 +14,7 @@
 //! ```text
 //! cli → report → stages → pipeline → {store, spec}
 //! stages → sensitivity → prune → mask → topology → ops → labels → graph → tensor
-//! readers → {formats, graph}    runtime → graph    dataset → formats    metric → dataset
+//! readers → {formats, graph}    runtime → graph    dataset → formats    metric → {dataset, graph}
 //! ```
 //!
 //! Five ideas carry it.

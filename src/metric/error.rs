@@ -41,6 +41,8 @@ pub enum MetricError {
     NotANumber { sample: usize },
     #[error("the average of the metric is not a number: infinite values of both signs")]
     NotANumberSum,
+    #[error("the scripted metric {metric}: {message}")]
+    Scripted { metric: String, message: String },
     #[error("no sample was measured")]
     Empty,
     #[error("samples from {from} on were measured, but sample {missing} was not")]

@@ -18,12 +18,14 @@ mod kl;
 mod mse;
 mod partial;
 mod per_class;
+mod scripted;
 #[cfg(test)]
 mod testing;
 
 use average::Average;
 pub use error::MetricError;
 pub use partial::Partial;
+pub use scripted::Scripted;
 
 use crate::dataset::Batch;
 use crate::tensor::{DType, Tensor};

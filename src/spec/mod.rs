@@ -46,7 +46,9 @@ pub use steps::{
     Compat, Dependencies, DependencyKind, EarlyStop, Flops, Granularity, HeadCut, MaskFix, Masks, Method, Sensitivity,
     Step, StepMasks, StopMode, round_sparsity,
 };
-pub use types::{Dataset, InputPath, Metric, Normalize, Pipeline, Precision, Samples};
+pub use types::{
+    Dataset, InputPath, Metric, Normalize, Pipeline, Precision, Samples, ScriptedDirection, ScriptedMetric,
+};
 pub use words::{Device, FilePath, LayerPattern, Name, WordError};
 
 use diagnostic::{Place, Sources, Span};

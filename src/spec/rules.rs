@@ -203,12 +203,24 @@ impl<'a> Rules<'a, '_> {
         };
         let items = listed.items();
         for (at, item) in items.iter().enumerate() {
-            if items[..at].iter().any(|earlier| earlier.to_json() == item.to_json()) {
+            let earlier = &items[..at];
+            let name = metric_name(item);
+            if earlier.iter().any(|one| one.to_json() == item.to_json()) {
                 self.report(
                     item.span,
                     &item_path(&path, at),
                     "is measured already",
                     Some("leave it out"),
+                );
+            } else if let Some(name) =
+                name.filter(|name| earlier.iter().any(|one| metric_name(one).as_ref() == Some(name)))
+            {
+                let message = format!("another metric is called `{}` as well", shorten(&name));
+                self.report(
+                    item.span,
+                    &item_path(&path, at),
+                    message,
+                    Some("give it a `name` of its own"),
                 );
             }
         }
@@ -217,7 +229,7 @@ impl<'a> Rules<'a, '_> {
     /// A metric that compares with targets needs them.
     fn targets(&mut self) {
         let metrics = self.metrics();
-        let needs = |metric: &&(&str, Span, String)| !matches!(metric.0, "agreement" | "kl");
+        let needs = |metric: &&(&str, Span, String)| !matches!(metric.0, "agreement" | "kl" | "torchscript");
         let Some(&(name, ..)) = metrics.iter().find(needs) else {
             return;
         };
@@ -449,5 +461,21 @@ impl<'a> Rules<'a, '_> {
                 self.report(span, &path, message, Some("use `l1` or `l2`, or `granularity: layer`"));
             }
         }
+    }
+}
+
+/// What outputs call a metric, where the file tells.
+fn metric_name(metric: &Node) -> Option<String> {
+    let entry = match (metric.as_text(), metric.entries()) {
+        (Some(name), _) => return Some(name.to_owned()),
+        (None, [only]) => only,
+        _ => return None,
+    };
+    let named = entry.value.get("name").and_then(Node::as_text);
+    match (entry.meant.as_str(), named) {
+        ("top_k", _) => Some(format!("top_{}", entry.value.as_f64()?)),
+        ("command", None) => None,
+        (_, Some(name)) => Some(name.to_owned()),
+        (kind, None) => Some(kind.to_owned()),
     }
 }

@@ -143,7 +143,7 @@ impl From<WrittenSamples> for Samples {
 }
 
 /// What is measured: an average over samples, on the model's first output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Metric {
     /// The fraction of samples whose largest output is at the label.
@@ -160,13 +160,47 @@ pub enum Metric {
     Kl {},
     /// The mean of the classes' accuracies, each of which is in `sensitivity.json`.
     PerClass {},
+    /// What a scripted module gives for each sample, averaged.
+    Torchscript(Box<ScriptedMetric>),
 }
 
 impl Metric {
-    /// Whether samples need a label or target to be measured.
+    /// Whether samples need a label or target to be measured, as far as the file tells.
     pub fn needs_targets(&self) -> bool {
-        !matches!(self, Self::Agreement {} | Self::Kl {})
+        !matches!(self, Self::Agreement {} | Self::Kl {} | Self::Torchscript(_))
     }
+}
+
+/// A metric as a scripted module.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScriptedMetric {
+    /// What `torch.jit.script(module).save(path)` wrote. Its forward takes `(outputs, targets)`, or `(outputs)` where it
+    /// needs no labels, and returns one value a sample.
+    #[schemars(example = &"metric.pt")]
+    pub path: FilePath,
+    /// What outputs call it. Without it: `torchscript`.
+    #[serde(default = "scripted_name")]
+    #[schemars(example = &"focal")]
+    pub name: Name,
+    /// Which way is better.
+    #[serde(default)]
+    pub direction: ScriptedDirection,
+}
+
+fn scripted_name() -> Name {
+    Name::from_kind("torchscript")
+}
+
+/// Which way a scripted metric is better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ScriptedDirection {
+    /// More is better.
+    #[default]
+    Maximize,
+    /// Less is better.
+    Minimize,
 }
 
 /// The number format in which the network runs.
@@ -200,6 +234,23 @@ impl Pipeline {
         self.metric.iter().chain(listed).collect()
     }
 
+    /// The names that metrics are given in the file.
+    pub fn metric_names(&self) -> Vec<&Name> {
+        let named = self.measured().into_iter().filter_map(|metric| match metric {
+            Metric::Torchscript(scripted) => Some(&scripted.name),
+            _ => None,
+        });
+        named.collect()
+    }
+
+    /// The place of a metric in the pipeline file, such as `metrics[1]`.
+    pub fn metric_place(&self, at: usize) -> String {
+        match self.metrics {
+            Some(_) => format!("metrics[{at}]"),
+            None => "metric".to_owned(),
+        }
+    }
+
     /// The place of a step's body in the pipeline file, such as `steps[0].sensitivity`.
     pub fn step_place(&self, index: usize) -> String {
         let kind = self.steps.get(index).map_or("", Step::kind);
@@ -214,6 +265,12 @@ impl Pipeline {
         if let Some(dataset) = &self.dataset {
             for (place, path, expected) in dataset.source.paths() {
                 add(format!("dataset.source.{place}"), path, expected);
+            }
+        }
+        for (at, metric) in self.measured().into_iter().enumerate() {
+            if let Metric::Torchscript(scripted) = metric {
+                let place = format!("{}.torchscript.path", self.metric_place(at));
+                add(place, &scripted.path, Expected::File);
             }
         }
         for (index, step) in self.steps.iter().enumerate() {

@@ -1,15 +1,18 @@
 //! The pipeline's dataset and metric, as the datasets and metrics themselves know them.
 
 use super::inputs;
-use super::shared::Shared;
+use super::shared::{READER, Shared, Unreadable, read_graph};
 use crate::dataset::image::Geometry;
 use crate::dataset::{Cifar, Config, Dataset, DatasetError, Input, Label, Normalize, Samples, SourceConfig};
-use crate::metric::Kind;
+use crate::metric::{Kind, Metric, MetricError, Scripted};
 use crate::pipeline::Failure;
-use crate::spec::{ArrayFiles, ArrayNames, Cifar100Labels, Diagnostic, Expected, Metric, Source, WebdatasetLabel};
+use crate::spec::{
+    self, ArrayFiles, ArrayNames, Cifar100Labels, Diagnostic, Expected, ScriptedDirection, Source, WebdatasetLabel,
+};
 use crate::store::{Document, Key, Store};
 use indexmap::IndexMap;
-use serde_json::json;
+use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// What the pipeline says of its dataset; none where it has none.
 pub fn config(shared: &Shared) -> Option<Config> {
@@ -104,20 +107,53 @@ fn in_order<'a, T>(named: &'a IndexMap<String, T>, inputs: &'a [Input]) -> impl 
 }
 
 /// The metrics that the pipeline names, the one that steers first.
-pub fn metrics(shared: &Shared) -> Vec<Kind> {
-    shared.spec.pipeline.measured().into_iter().map(kind).collect()
+pub fn metrics(shared: &Shared) -> Result<Vec<Box<dyn Metric>>, MetricFault> {
+    let measured = shared.spec.pipeline.measured().into_iter().enumerate();
+    measured.map(|(at, metric)| metric_of(shared, at, metric)).collect()
 }
 
-fn kind(metric: &Metric) -> Kind {
-    match metric {
-        Metric::Accuracy => Kind::Accuracy,
-        Metric::CrossEntropy => Kind::CrossEntropy,
-        Metric::Mse => Kind::Mse,
-        Metric::TopK(k) => Kind::TopK(*k as usize),
-        Metric::Agreement {} => Kind::Agreement,
-        Metric::Kl {} => Kind::Kl,
-        Metric::PerClass {} => Kind::PerClass,
-    }
+/// Why a metric cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum MetricFault {
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    #[error("{fault}")]
+    Unfit { place: String, fault: MetricError },
+}
+
+fn metric_of(shared: &Shared, at: usize, metric: &spec::Metric) -> Result<Box<dyn Metric>, MetricFault> {
+    let kind = match metric {
+        spec::Metric::Accuracy => Kind::Accuracy,
+        spec::Metric::CrossEntropy => Kind::CrossEntropy,
+        spec::Metric::Mse => Kind::Mse,
+        spec::Metric::TopK(k) => Kind::TopK(*k as usize),
+        spec::Metric::Agreement {} => Kind::Agreement,
+        spec::Metric::Kl {} => Kind::Kl,
+        spec::Metric::PerClass {} => Kind::PerClass,
+        spec::Metric::Torchscript(scripted) => {
+            let graph = Arc::new(read_graph(&scripted.path.resolve(shared.base()))?.graph);
+            let maximize = scripted.direction == ScriptedDirection::Maximize;
+            let metric = Scripted::new(&scripted.name, maximize, graph, super::shared::evaluator());
+            return match metric {
+                Ok(metric) => Ok(Box::new(metric)),
+                Err(fault) => Err(MetricFault::Unfit {
+                    place: format!("{}.torchscript", shared.spec.pipeline.metric_place(at)),
+                    fault,
+                }),
+            };
+        }
+    };
+    Ok(kind.build())
+}
+
+/// What decides a metric's values: its words, and the content of its file.
+pub fn metric_document(shared: &Shared, store: &Store, at: usize, metric: &spec::Metric) -> Result<Value, Failure> {
+    let spec::Metric::Torchscript(scripted) = metric else {
+        return Ok(json!(metric));
+    };
+    let place = format!("{}.torchscript.path", shared.spec.pipeline.metric_place(at));
+    let digest = shared.digest(store, &place)?;
+    Ok(json!({"torchscript": {"module": digest, "reader": READER, "direction": scripted.direction}}))
 }
 
 /// What headers tell against the dataset: errors of the pipeline, with their place in it. Content that cannot be read is
@@ -131,13 +167,17 @@ pub fn check(shared: &Shared) -> Option<Diagnostic> {
             return Some(shared.spec.spans.diagnostic(&place, fault.to_string(), None));
         }
     };
-    let mut kinds = metrics(shared).into_iter().enumerate();
-    kinds.find_map(|(at, kind)| {
-        let fault = kind.build().check_targets(dataset.targets()).err()?;
-        let place = match shared.spec.pipeline.metrics {
-            Some(_) => format!("metrics[{at}]"),
-            None => "metric".to_owned(),
-        };
+    let metrics = match metrics(shared) {
+        Ok(metrics) => metrics,
+        Err(MetricFault::Unfit { place, fault }) => {
+            return Some(shared.spec.spans.diagnostic(&place, fault.to_string(), None));
+        }
+        // Left to the stage.
+        Err(MetricFault::Unreadable(_)) => return None,
+    };
+    metrics.iter().enumerate().find_map(|(at, metric)| {
+        let fault = metric.check_targets(dataset.targets()).err()?;
+        let place = shared.spec.pipeline.metric_place(at);
         Some(shared.spec.spans.diagnostic(&place, fault.to_string(), None))
     })
 }
@@ -159,6 +199,9 @@ fn place(fault: &DatasetError) -> Option<String> {
 
 /// A line for content that cannot be read.
 pub fn unreadable(shared: &Shared) -> Option<String> {
+    if let Err(MetricFault::Unreadable(fault)) = metrics(shared) {
+        return Some(fault.to_string());
+    }
     let fault = Dataset::open(&config(shared)?).err()?;
     place(&fault).is_none().then(|| fault.to_string())
 }

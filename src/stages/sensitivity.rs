@@ -5,7 +5,7 @@ use super::stored::{self, Parts, Stored};
 use super::{data, inputs, layers, tables};
 use crate::dataset::Dataset;
 use crate::mask::saliency::{Method, Ties};
-use crate::metric::{Kind, Metric, Score};
+use crate::metric::{Metric, Score};
 use crate::pipeline::{Cells, Context, Failure, Outcome, Read, Stage};
 use crate::runtime;
 use crate::sensitivity::{
@@ -38,7 +38,7 @@ impl Sensitivity {
     }
 
     /// What every cell of this step depends on beside its perturbation, for one metric.
-    fn ground(&self, store: &Store, metric: Option<&spec::Metric>) -> Result<Document, Failure> {
+    fn ground(&self, store: &Store, metric: Value) -> Result<Document, Failure> {
         let pipeline = &self.shared.spec.pipeline;
         let batch = pipeline.dataset.as_ref().map(|dataset| dataset.batch_size);
         let device = match pipeline.device {
@@ -58,7 +58,7 @@ impl Sensitivity {
         Ok(Document::new()
             .with("model", model)
             .with("data", data::document(&self.shared, store)?)
-            .with("metric", json!(metric))
+            .with("metric", metric)
             .with("batch_size", json!(batch))
             .with("precision", json!(pipeline.precision))
             .with("device", device)
@@ -68,16 +68,21 @@ impl Sensitivity {
 
     /// The same for each metric.
     fn grounds(&self, store: &Store) -> Result<Vec<Document>, Failure> {
-        let metrics = self.shared.spec.pipeline.measured();
+        let metrics = self.metric_documents(store)?;
+        metrics.into_iter().map(|metric| self.ground(store, metric)).collect()
+    }
+
+    /// What decides the values of each metric.
+    fn metric_documents(&self, store: &Store) -> Result<Vec<Value>, Failure> {
+        let metrics = self.shared.spec.pipeline.measured().into_iter().enumerate();
         metrics
-            .into_iter()
-            .map(|metric| self.ground(store, Some(metric)))
+            .map(|(at, metric)| data::metric_document(&self.shared, store, at, metric))
             .collect()
     }
 
     /// What is measured, the metric that steers first.
     fn metrics(&self) -> Result<Vec<Box<dyn Metric>>, Failure> {
-        let metrics: Vec<Box<dyn Metric>> = data::metrics(&self.shared).into_iter().map(Kind::build).collect();
+        let metrics = data::metrics(&self.shared).map_err(Failure::of)?;
         match metrics.is_empty() {
             true => Err(Failure::of("the pipeline names no metric")),
             false => Ok(metrics),
@@ -210,16 +215,23 @@ impl Stage for Sensitivity {
         if let Some(fields) = step.as_object_mut() {
             fields.remove("id");
         }
-        let metrics = self.shared.spec.pipeline.measured();
+        let mut metrics = self.metric_documents(store)?.into_iter();
         let document = Document::new()
             .with("stage", KIND)
             .with("algorithm", ALGORITHM)
             .with("cell", CELL)
-            .with("ground", self.ground(store, metrics.first().copied())?)
+            .with("ground", self.ground(store, metrics.next().unwrap_or_default())?)
             .with("step", step);
-        Ok(match metrics.get(1..) {
-            None | Some([]) => document,
-            Some(further) => document.with("further", json!(further)),
+        let further: Vec<Value> = metrics.collect();
+        // The names stand in the files.
+        let names: Vec<&spec::Name> = self.shared.spec.pipeline.metric_names();
+        let document = match further.is_empty() {
+            true => document,
+            false => document.with("further", json!(further)),
+        };
+        Ok(match names.is_empty() {
+            true => document,
+            false => document.with("names", json!(names)),
         })
     }
 

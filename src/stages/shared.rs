@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Raised whenever a reader makes another graph of the same file.
-const READER: u32 = 1;
+pub(super) const READER: u32 = 1;
 
 /// An input whose content cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +28,18 @@ const READER: u32 = 1;
 pub struct Unreadable {
     pub path: PathBuf,
     pub message: String,
+}
+
+/// Reads a model file.
+pub(super) fn read_graph(path: &Path) -> Result<Model, Unreadable> {
+    let unreadable = |message: String| Unreadable {
+        path: path.to_owned(),
+        message,
+    };
+    let bytes = std::fs::read(path).map_err(|error| unreadable(error.to_string()))?;
+    let digest = Key::of(&bytes);
+    let graph = readers::read_model(Bytes::from(bytes)).map_err(|error| unreadable(error.to_string()))?;
+    Ok(Model { graph, digest })
 }
 
 /// A model as it was read.
@@ -78,17 +90,7 @@ impl Shared {
 
     /// The model, read when it is first asked for.
     pub fn model(&self) -> Result<&Model, Unreadable> {
-        let read = || {
-            let path = self.model_path();
-            let unreadable = |message: String| Unreadable {
-                path: path.clone(),
-                message,
-            };
-            let bytes = std::fs::read(&path).map_err(|error| unreadable(error.to_string()))?;
-            let digest = Key::of(&bytes);
-            let graph = readers::read_model(Bytes::from(bytes)).map_err(|error| unreadable(error.to_string()))?;
-            Ok(Model { graph, digest })
-        };
+        let read = || read_graph(&self.model_path());
         self.model.get_or_init(read).as_ref().map_err(Clone::clone)
     }
 
@@ -264,7 +266,7 @@ impl DerefMut for Walk<'_> {
 }
 
 /// What runs single operators for the topology.
-pub fn evaluator() -> &'static dyn Evaluate {
+pub fn evaluator() -> &'static (dyn Evaluate + Sync) {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(Runtime::new)
 }

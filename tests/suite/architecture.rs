@@ -17,7 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("lower", &["ops", "labels", "graph", "tensor"]),
     ("runtime", &["graph", "tensor"]),
     ("dataset", &["formats", "tensor"]),
-    ("metric", &["dataset", "tensor"]),
+    ("metric", &["dataset", "graph", "tensor"]),
     (
         "sensitivity",
         &[

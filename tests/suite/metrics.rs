@@ -104,6 +104,54 @@ fn one_more_metric_leaves_what_is_known() -> Checked {
     Ok(())
 }
 
+/// Scripted modules against the built-in metric and PyTorch's own results (`tests/oracles/scripted.py`).
+#[test]
+fn scripted_metrics_are_those_of_pytorch() -> Checked {
+    let place = Place::new()?;
+    let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/scripted");
+    fs::create_dir(place.path("scripted"))?;
+    for entry in fs::read_dir(&data)? {
+        let entry = entry?;
+        fs::copy(entry.path(), place.path("scripted").join(entry.file_name()))?;
+    }
+    run(&place, "own", "metric: accuracy", "")?;
+    let metrics = "metrics: [{torchscript: {path: scripted/accuracy.pt}}, \
+                   {torchscript: {path: scripted/focal.pt, name: focal, direction: minimize}}, \
+                   {torchscript: {path: scripted/entropy.pt, name: entropy}}]";
+    assert_eq!(run(&place, "m", metrics, "")?, (5, 0));
+    assert_eq!(
+        read(&place, "m/sens/sensitivity.csv")?,
+        read(&place, "own/sens/sensitivity.csv")?
+    );
+    let json: serde_json::Value = serde_json::from_str(&read(&place, "m/sens/sensitivity.json")?)?;
+    let golden: serde_json::Value = serde_json::from_slice(&fs::read(data.join("golden.json"))?)?;
+    assert_eq!(json["metric"], "torchscript");
+    for name in ["focal", "entropy"] {
+        let found = json["metrics"][name]["baseline"].as_f64().unwrap_or(f64::NAN);
+        let wanted = golden[name].as_f64().unwrap_or_default();
+        assert!((found - wanted).abs() < 1e-6, "{name}: {found}, not {wanted}");
+    }
+    // Its content is the key, not its name.
+    fs::rename(place.path("scripted/focal.pt"), place.path("scripted/moved.pt"))?;
+    let moved = metrics.replace("scripted/focal.pt", "scripted/moved.pt");
+    assert_eq!(run(&place, "m", &moved, "")?, (0, 5));
+    fs::copy(place.path("scripted/accuracy.pt"), place.path("scripted/moved.pt"))?;
+    assert_eq!(run(&place, "m", &moved, "")?.0, 5);
+
+    for (file, code, wanted) in [
+        ("nothing.pt", 2, "there is no file"),
+        ("golden.json", 1, "a JSON file"),
+        ("loop.pt", 1, "a loop's length depends on the data"),
+        ("mean.pt", 1, "gives [[]] for"),
+    ] {
+        let text = pipeline("m", &format!("metric: {{torchscript: {{path: scripted/{file}}}}}"), "");
+        place.write("wrong.yaml", &text)?;
+        let output = super::run::stderr(&place.expect(code, &["run", "wrong.yaml"])?);
+        assert!(output.contains(wanted), "{wanted}:\n{output}");
+    }
+    Ok(())
+}
+
 #[test]
 fn the_first_metric_steers() -> Checked {
     let place = Place::new()?;

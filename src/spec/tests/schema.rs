@@ -35,6 +35,7 @@ fn the_schema_sees_what_the_checker_sees() {
         "gives the one input",
         "is the one that is measured",
         "is measured already",
+        "another metric is called",
         "the array of one",
         "has no name",
         "`model.inputs` has no",
