@@ -10,7 +10,11 @@ mod suite {
     #[cfg(feature = "torch")]
     mod family;
     #[cfg(feature = "torch")]
+    mod faults;
+    #[cfg(feature = "torch")]
     mod golden;
+    #[cfg(feature = "torch")]
+    mod housekeeping;
     #[cfg(feature = "torch")]
     mod mask_fix;
     #[cfg(feature = "torch")]
@@ -28,9 +32,13 @@ mod suite {
     #[cfg(feature = "torch")]
     mod sensitivity;
     #[cfg(feature = "torch")]
+    mod shards;
+    #[cfg(feature = "torch")]
     mod sources;
     #[cfg(feature = "torch")]
     mod text;
     #[cfg(feature = "torch")]
     mod topology;
+    #[cfg(feature = "torch")]
+    mod torture;
 }

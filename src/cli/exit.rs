@@ -2,7 +2,7 @@
 
 use super::CliError;
 use crate::pipeline::{Run, RunError};
-use crate::store::Busy;
+use crate::store::{Busy, StoreError};
 
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +62,13 @@ impl Exit {
     pub fn of_error(error: &CliError) -> Exit {
         match error {
             CliError::Invalid | CliError::Usage(_) | CliError::Run(RunError::Dag(_)) => Exit::Usage,
+            // What was named is the wrong one.
+            CliError::Store(
+                StoreError::Missing { .. }
+                | StoreError::Newer { .. }
+                | StoreError::Foreign { .. }
+                | StoreError::NoSuchRun { .. },
+            ) => Exit::Usage,
             CliError::Run(RunError::Busy(Busy::Held { .. })) => Exit::Busy,
             CliError::Stopped | CliError::Run(RunError::Busy(Busy::Stopped)) => Exit::Incomplete,
             CliError::Run(RunError::Busy(Busy::Store(_)) | RunError::Store(_))

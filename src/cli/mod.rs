@@ -3,22 +3,27 @@
 //! Owns arguments, signals, the number of threads, panics and the exit code. Deliberately knows nothing of models; what
 //! a verb does is a few calls of `stages/`, `pipeline/` and `report/`.
 
+mod cache;
 mod check;
 mod completions;
 mod dag;
 mod exit;
+mod gc;
 mod jobs;
 mod load;
+mod merge;
 mod plan;
 mod run;
 mod schema;
 mod signals;
+mod size;
+mod waiting;
 
 pub use exit::Exit;
 
 use crate::pipeline::RunError;
 use crate::report::{LogFormat, Verbosity, init_logs};
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 use clap::{ArgAction, Parser, Subcommand};
 use indicatif::MultiProgress;
 use std::ffi::OsString;
@@ -59,6 +64,12 @@ enum Verb {
     Plan(plan::Args),
     /// Draw the stages of a pipeline.
     Dag(dag::Args),
+    /// Make one store of several, and the tables of what shards computed.
+    Merge(merge::Args),
+    /// Delete results that nobody needs.
+    Gc(gc::Args),
+    /// Look after the store: size, verify, export, import.
+    Cache(cache::Args),
     /// Print the JSON schema of pipeline files, for editors.
     Schema,
     /// Print a shell's completions.
@@ -79,13 +90,45 @@ struct PlaceArgs {
     /// The folder that receives `<name>/`.
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreArgs,
+    /// A second store, asked for what the first has not, and never written; may be given again.
+    #[arg(long, value_name = "DIR")]
+    also_store: Vec<PathBuf>,
+}
+
+impl PlaceArgs {
+    /// Opens the store, which is made when it is not there.
+    fn open(&self) -> Result<Store, StoreError> {
+        self.store.open()?.with_also(&self.also_store)
+    }
+
+    /// The store, only to be looked at.
+    fn peek(&self) -> Result<Store, StoreError> {
+        Store::peek(&self.store.place()).with_also(&self.also_store)
+    }
+}
+
+/// Which store.
+#[derive(Clone, Debug, clap::Args)]
+struct StoreArgs {
     /// The store: else $SECATEUR_STORE, else .secateur in the current folder.
     #[arg(long, value_name = "DIR")]
     store: Option<PathBuf>,
 }
 
-impl PlaceArgs {
-    fn store(&self) -> PathBuf {
+impl StoreArgs {
+    /// Opens the store, which is made when it is not there.
+    fn open(&self) -> Result<Store, StoreError> {
+        Store::open(&self.place())
+    }
+
+    /// Opens the store, which must be there.
+    fn existing(&self) -> Result<Store, StoreError> {
+        Store::existing(&self.place())
+    }
+
+    fn place(&self) -> PathBuf {
         let from_environment = || std::env::var_os("SECATEUR_STORE").filter(|value| !value.is_empty());
         let named = self.store.clone().or_else(|| from_environment().map(PathBuf::from));
         named.unwrap_or_else(|| PathBuf::from(".secateur"))
@@ -129,14 +172,17 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         let logs = |bars: MultiProgress| init_logs(cli.logs.log_format, verbosity, bars);
         let result = match &cli.verb {
             Verb::Run(args) => run::run(args, verbosity.quiet, cli.logs.log_format, logs),
+            Verb::Merge(args) => merge::merge(args, verbosity.quiet, cli.logs.log_format, logs),
             other => {
                 logs(MultiProgress::new());
                 match other {
                     Verb::Check(args) => check::check(args),
                     Verb::Plan(args) => plan::plan(args),
                     Verb::Dag(args) => dag::dag(args),
+                    Verb::Gc(args) => gc::gc(args),
+                    Verb::Cache(args) => cache::cache(args),
                     Verb::Completions(args) => completions::completions(args),
-                    Verb::Schema | Verb::Run(_) => schema::schema(),
+                    Verb::Schema | Verb::Run(_) | Verb::Merge(_) => schema::schema(),
                 }
             }
         };

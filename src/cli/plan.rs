@@ -1,8 +1,8 @@
 //! `plan FILE`: what a run would compute, and why.
 
 use super::{CliError, Exit, FileArgs, PlaceArgs, answer, load};
-use crate::pipeline::{AssessError, Assessment, Options, Output, RunError, Verdict, assess};
-use crate::store::{Store, Wait};
+use crate::pipeline::{AssessError, Assessment, Options, Output, RunError, Share, Verdict, assess};
+use crate::store::Wait;
 use std::fmt::Write;
 use std::path::PathBuf;
 
@@ -27,12 +27,13 @@ pub struct Args {
 }
 
 pub fn plan(args: &Args) -> Result<Exit, CliError> {
-    let store = Store::peek(&args.place.store());
+    let store = args.place.peek()?;
     let options = Options {
         only: args.only.clone(),
         no_cache: args.no_cache,
         keep_going: false,
         wait: Wait::No,
+        share: Share::Whole,
     };
     let mut pending = false;
     for loaded in load::checked(std::slice::from_ref(&args.file), &args.sets.sets)? {

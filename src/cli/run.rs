@@ -1,10 +1,13 @@
 //! `run FILE…`: validates all, then runs them in order.
 
 use super::load::{self, Loaded};
+use super::waiting::WaitArgs;
 use super::{CliError, Exit, FileArgs, PlaceArgs, answer, catch, end_of, jobs, signals};
-use crate::pipeline::{Event, Options, Output, Record, RunError, Sink, Stage, StageRecord, Stop, execute};
+use crate::pipeline::{
+    Event, Options, Output, Record, RunError, Share, Sink, Stage, StageRecord, Stop, Waiting, execute,
+};
 use crate::report::{LogFormat, Mode, Reporter, summary};
-use crate::store::{Store, Wait};
+use crate::store::{Lock, Patience, Store};
 use indicatif::MultiProgress;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -32,15 +35,46 @@ pub struct Args {
     /// After a failure go on with what does not depend on it.
     #[arg(long)]
     keep_going: bool,
-    /// End with 9 instead of waiting when another run is at the same work.
-    #[arg(long)]
-    no_wait: bool,
+    #[command(flatten)]
+    wait: WaitArgs,
+    /// Compute the K-th of N parts of the cells, into a folder of its own; `secateur merge` makes the tables.
+    #[arg(long, value_name = "K/N", default_value_t, hide_default_value = true)]
+    shard: Share,
     /// How progress is shown on stderr.
     #[arg(long, value_enum, default_value_t, value_name = "MODE")]
     progress: Mode,
 }
 
+impl Args {
+    /// Only to write tables of what is known.
+    pub fn of_known(files: Vec<PathBuf>, file: &FileArgs, place: &PlaceArgs, wait: &WaitArgs, progress: Mode) -> Args {
+        Args {
+            files,
+            file: file.clone(),
+            place: place.clone(),
+            jobs: None,
+            only: Vec::new(),
+            no_cache: false,
+            keep_going: false,
+            wait: wait.clone(),
+            shard: Share::Known,
+            progress,
+        }
+    }
+}
+
 pub fn run(args: &Args, quiet: bool, format: LogFormat, logs: impl FnOnce(MultiProgress)) -> Result<Exit, CliError> {
+    run_after(args, quiet, format, logs, |_| Ok(()))
+}
+
+/// Runs once the store has been prepared.
+pub fn run_after(
+    args: &Args,
+    quiet: bool,
+    format: LogFormat,
+    logs: impl FnOnce(MultiProgress),
+    prepare: impl FnOnce(&Store) -> Result<(), CliError>,
+) -> Result<Exit, CliError> {
     let mode = if quiet && args.progress == Mode::Auto {
         Mode::None
     } else {
@@ -54,7 +88,9 @@ pub fn run(args: &Args, quiet: bool, format: LogFormat, logs: impl FnOnce(MultiP
     let loaded = load::checked(&args.files, &args.file.sets)?;
     refuse_shared_folders(args, &loaded)?;
     refuse_unknown_ids(args, &loaded)?;
-    let store = Store::open(&args.place.store())?;
+    let store = args.place.open()?;
+    let _at_work = enter(args, &store, &stop, &reporter)?;
+    prepare(&store)?;
     let mut exit = Exit::Done;
     for one in &loaded {
         if stop.is_set() {
@@ -69,13 +105,19 @@ pub fn run(args: &Args, quiet: bool, format: LogFormat, logs: impl FnOnce(MultiP
 
 fn run_one(args: &Args, loaded: &Loaded, store: &Store, stop: &Stop, sink: &dyn Sink) -> Result<Exit, CliError> {
     let start = Instant::now();
-    let wait = if args.no_wait { Wait::No } else { Wait::Yes };
-    let folder = loaded.output_folder(args.place.output.as_deref());
-    let mut waiting = || {
-        let what = format!("another run, which writes {}", folder.display());
-        sink.event(&Event::Waiting { what });
-    };
-    let output = Output::open(&folder, wait, &mut waiting, &|| stop.is_set()).map_err(RunError::Busy)?;
+    let wait = args.wait.wait();
+    let share = args.shard;
+    let folder = share.folder(&loaded.output_folder(args.place.output.as_deref()));
+    let mut waiting = Waiting::new(sink, store, format!("writes {}", folder.display())).tell();
+    let output = Output::open(
+        &folder,
+        &mut Patience {
+            wait,
+            waiting: &mut waiting,
+            stopped: &|| stop.is_set(),
+        },
+    )
+    .map_err(RunError::Busy)?;
     let ids: Vec<&str> = loaded.dag.stages().map(Stage::id).collect();
     sink.event(&Event::RunStarted {
         name: loaded.name().into(),
@@ -86,6 +128,7 @@ fn run_one(args: &Args, loaded: &Loaded, store: &Store, stop: &Stop, sink: &dyn 
         no_cache: args.no_cache,
         keep_going: args.keep_going,
         wait,
+        share,
     };
     let run = execute(&loaded.dag, store, &output, &options, stop, sink)?;
     output.remove_gone(&ids, &crate::stages::names_of_kind)?;
@@ -103,6 +146,17 @@ fn run_one(args: &Args, loaded: &Loaded, store: &Store, stop: &Stop, sink: &dyn 
     });
     answer(&summary(loaded.name(), &folder, &run))?;
     Ok(Exit::of_run(&run, args.keep_going))
+}
+
+/// Keeps housekeeping away while this run is at work.
+fn enter(args: &Args, store: &Store, stop: &Stop, sink: &dyn Sink) -> Result<Lock, CliError> {
+    let mut waiting = Waiting::new(sink, store, "tidies the store".into()).tell();
+    let mut patience = Patience {
+        wait: args.wait.wait(),
+        waiting: &mut waiting,
+        stopped: &|| stop.is_set(),
+    };
+    Ok(store.enter(&mut patience).map_err(RunError::Busy)?)
 }
 
 /// Two files that write one folder would delete each other's results.

@@ -22,12 +22,12 @@ pub struct Batches {
 }
 
 impl Batches {
-    pub(super) fn start(dataset: Dataset, batch_size: usize) -> Batches {
-        let remaining = dataset.len().div_ceil(batch_size);
+    pub(super) fn start(dataset: Dataset, batch_size: usize, first: usize) -> Batches {
+        let remaining = dataset.len().saturating_sub(first).div_ceil(batch_size);
         // One batch is in the reader's hands while the channel is full.
         let (sender, receiver) = sync_channel(READ_AHEAD - 1);
         let read = move || {
-            let mut start = 0;
+            let mut start = first;
             while start < dataset.len() {
                 let end = start.saturating_add(batch_size).min(dataset.len());
                 let batch = dataset.read(start..end);

@@ -326,7 +326,12 @@ impl Dataset {
     /// All samples in order, `batch_size` at a time (at least 1; the last batch may be short), read ahead by a thread.
     /// After an error nothing follows.
     pub fn batches(&self, batch_size: usize) -> Batches {
-        Batches::start(self.clone(), batch_size.max(1))
+        self.batches_from(batch_size, 0)
+    }
+
+    /// The same without the samples before `first`.
+    pub fn batches_from(&self, batch_size: usize, first: usize) -> Batches {
+        Batches::start(self.clone(), batch_size.max(1), first)
     }
 
     /// The most bytes that [`Dataset::batches`] holds at once, the batch in the consumer's hands included. Decoders of

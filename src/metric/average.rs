@@ -4,7 +4,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::{Accumulator, Forward, MetricError, Partial, PerSample, Score};
+use super::{Accumulator, Forward, MetricError, Partial, PerSample, Score, Standing};
 
 /// A cell's average so far.
 pub(super) struct Average<'a> {
@@ -17,6 +17,12 @@ impl<'a> Average<'a> {
         let partial = Mutex::default();
         Average { judge, partial }
     }
+
+    /// Goes on from where an average stood.
+    pub(super) fn resumed(judge: &'a dyn PerSample, standing: Standing) -> Average<'a> {
+        let partial = Mutex::new(Partial::resume(standing.samples, standing.sum));
+        Average { judge, partial }
+    }
 }
 
 impl Accumulator for Average<'_> {
@@ -24,6 +30,12 @@ impl Accumulator for Average<'_> {
         let values = self.judge.values(forward)?;
         let mut partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
         partial.merge(Partial::new(forward.batch.first, values))
+    }
+
+    fn standing(&self) -> Option<Standing> {
+        let partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
+        let (samples, sum) = partial.sum();
+        partial.is_contiguous().then_some(Standing { samples, sum })
     }
 
     fn finish(self: Box<Self>) -> Result<Score, MetricError> {

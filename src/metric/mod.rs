@@ -119,11 +119,24 @@ pub trait Accumulator: Send + Sync {
     /// As [`PerSample::values`]; and when samples came before.
     fn add(&self, forward: &Forward<'_>) -> Result<(), MetricError>;
 
+    /// Where it stands, if it can be taken up from there later ([`reopen`]): when there is no gap between its samples.
+    fn standing(&self) -> Option<Standing> {
+        None
+    }
+
     /// The number.
     ///
     /// # Errors
     /// When it is NaN, a sample is missing, or there is none.
     fn finish(self: Box<Self>) -> Result<Score, MetricError>;
+}
+
+/// Where an average over samples stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Standing {
+    /// Samples from the first on that are in the sum.
+    pub samples: usize,
+    pub sum: f64,
 }
 
 /// What a metric says in the end.
@@ -151,6 +164,14 @@ pub fn open<'a>(metric: &'a dyn Metric, cell: &str) -> Result<Box<dyn Accumulato
     match metric.form() {
         Form::PerSample(judge) => Ok(Box::new(Average::new(judge))),
         Form::Aggregate(aggregate) => aggregate.open(cell),
+    }
+}
+
+/// Takes a cell up from where it stood; none where the metric cannot.
+pub fn reopen(metric: &dyn Metric, standing: Standing) -> Option<Box<dyn Accumulator + '_>> {
+    match metric.form() {
+        Form::PerSample(judge) => Some(Box::new(Average::resumed(judge, standing))),
+        Form::Aggregate(_) => None,
     }
 }
 

@@ -1,9 +1,12 @@
 //! What an executor tells while it works, and how it is told to stop.
 
 use super::{Cells, Status};
+use crate::store::{Incident, Store};
 use serde::Serialize;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// Something that happened in a run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -31,6 +34,13 @@ pub enum Event {
         id: String,
         message: String,
     },
+    /// Something in the store was not what had been written; it is not used.
+    Damaged {
+        path: PathBuf,
+        fault: String,
+        /// Where it lies now.
+        aside: Option<PathBuf>,
+    },
     StageFinished {
         id: String,
         kind: &'static str,
@@ -47,6 +57,12 @@ pub enum Event {
     },
 }
 
+impl From<Incident> for Event {
+    fn from(Incident { path, fault, aside }: Incident) -> Event {
+        Event::Damaged { path, fault, aside }
+    }
+}
+
 /// Who listens.
 pub trait Sink: Sync {
     fn event(&self, event: &Event);
@@ -55,6 +71,48 @@ pub trait Sink: Sync {
 impl<F: Fn(&Event) + Sync> Sink for F {
     fn event(&self, event: &Event) {
         self(event);
+    }
+}
+
+/// How often those who wait hear how far the other run is.
+const NEWS: Duration = Duration::from_secs(5);
+
+/// Tells that another run is waited for, and now and then how far it is.
+pub struct Waiting<'a> {
+    sink: &'a dyn Sink,
+    store: &'a Store,
+    /// What the other run does: `computes sens`.
+    what: String,
+    next: Duration,
+    last: Option<String>,
+}
+
+impl<'a> Waiting<'a> {
+    pub fn new(sink: &'a dyn Sink, store: &'a Store, what: String) -> Waiting<'a> {
+        Waiting {
+            sink,
+            store,
+            what,
+            next: Duration::ZERO,
+            last: None,
+        }
+    }
+
+    /// To be called while waiting, with how long it has lasted.
+    pub fn tell(mut self) -> impl FnMut(Duration) {
+        move |waited| {
+            if waited < self.next {
+                return;
+            }
+            let news = self.store.at_work();
+            if self.next.is_zero() || (news.is_some() && news != self.last) {
+                let far = news.iter().map(|news| format!(" ({news})")).collect::<String>();
+                let what = format!("another run, which {}{far}", self.what);
+                self.sink.event(&Event::Waiting { what });
+            }
+            self.last = news;
+            self.next = waited + NEWS;
+        }
     }
 }
 

@@ -9,17 +9,19 @@ mod execute;
 mod output;
 mod plan;
 mod record;
+mod share;
 
 pub use dag::{Dag, DagError};
-pub use events::{Event, Sink, Stop};
+pub use events::{Event, Sink, Stop, Waiting};
 pub use execute::{Options, Run, RunError, StageRun, execute};
 pub use output::Output;
 pub use plan::{AssessError, Assessment, Verdict, assess};
 pub use record::{InputRecord, Previous, Record, StageRecord, Versions};
+pub use share::Share;
 
-use crate::store::{Artifact, Document, Store};
+use crate::store::{Artifact, Document, Key, Lock, Store};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Artifacts of the stages that a stage reads, by id.
 pub type Read = BTreeMap<String, Artifact>;
@@ -67,6 +69,8 @@ pub struct Outcome {
     /// Contents by plain file name.
     pub files: BTreeMap<String, Vec<u8>>,
     pub cells: Cells,
+    /// The cells that went into the files, so that they are kept as long.
+    pub used: BTreeSet<Key>,
     /// A few lines for a person: what was found.
     pub summary: Vec<String>,
     /// What a person should know; stored with the files, so that a cached stage warns as well.
@@ -79,6 +83,9 @@ pub enum Failure {
     /// The run was stopped; what was finished is in the store.
     #[error("stopped")]
     Stopped(Cells),
+    /// The run's share of the cells is done, and so many are others'.
+    #[error("{missing} cells are not there")]
+    Elsewhere { cells: Cells, missing: u64 },
     #[error(transparent)]
     Failed(Box<dyn std::error::Error + Send + Sync>),
 }
@@ -112,13 +119,17 @@ pub struct Context<'a> {
     pub read: &'a Read,
     /// Whether everything is to be computed again (`--no-cache`).
     pub fresh: bool,
+    /// Which cells are this run's to compute.
+    pub share: Share,
     id: &'a str,
+    lease: &'a Lock,
     events: &'a dyn Sink,
 }
 
 impl Context<'_> {
     /// Tells how far the stage is: `done` of `total` pieces of work that this run has to do.
     pub fn progress(&self, done: u64, total: u64) {
+        self.lease.tell(self.id, done, total);
         self.events.event(&Event::Progress {
             id: self.id.into(),
             done,
@@ -140,6 +151,10 @@ pub trait Stage: Send + Sync {
     fn names(&self) -> &'static [&'static str];
     /// Exactly what the result depends on.
     fn document(&self, store: &Store, read: &Read) -> Result<Document, Failure>;
+    /// What two runs should not be at together: the result, or more where results have parts in common.
+    fn lease(&self, document: &Document) -> Key {
+        document.key()
+    }
     fn run(&self, context: &Context<'_>) -> Result<Outcome, Failure>;
     /// How many cells would be computed and how many are in the store, where the stage has cells; for `plan`.
     fn pending(&self, _store: &Store, _fresh: bool) -> Option<Cells> {

@@ -4,7 +4,7 @@
 //! `run.json` names, are ever deleted; whatever else lies there is the user's.
 
 use super::{Previous, Record, Stage};
-use crate::store::{Artifact, Busy, Lock, StoreError, Wait, files};
+use crate::store::{Artifact, Busy, Lock, Patience, StoreError, files};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,14 +19,9 @@ pub struct Output {
 
 impl Output {
     /// Makes the folder if need be, and locks it.
-    pub fn open(
-        folder: &Path,
-        wait: Wait,
-        waiting: &mut dyn FnMut(),
-        stopped: &dyn Fn() -> bool,
-    ) -> Result<Output, Busy> {
+    pub fn open(folder: &Path, patience: &mut Patience<'_>) -> Result<Output, Busy> {
         files::make_folder(folder)?;
-        let lock = Lock::folder(folder, wait, waiting, stopped)?;
+        let lock = Lock::folder(folder, patience)?;
         let previous = Output::previous(folder);
         Ok(Output {
             folder: folder.into(),
@@ -47,19 +42,16 @@ impl Output {
         &self.folder
     }
 
-    /// Puts an artifact's files into the step's folder; files whose bytes are right are not touched.
-    pub(super) fn place(&self, stage: &dyn Stage, artifact: &Artifact) -> Result<(), StoreError> {
+    /// Puts an artifact's files into the step's folder; files whose bytes are right are not touched. False when the
+    /// artifact is no longer in the store as it was.
+    pub(super) fn place(&self, stage: &dyn Stage, artifact: &Artifact) -> Result<bool, StoreError> {
         let folder = self.folder.join(stage.id());
         files::make_folder(&folder)?;
         let mut changed = false;
-        for (name, file) in &artifact.files {
+        for name in artifact.files.keys() {
             let target = folder.join(name);
             let Some(bytes) = artifact.read(name)? else {
-                return Err(StoreError::Io {
-                    action: "cannot read",
-                    path: file.path.clone(),
-                    source: io::Error::other("the stored file changed a moment ago: run again"),
-                });
+                return Ok(false);
             };
             if files::read(&target).ok().flatten().as_ref() == Some(&bytes) {
                 continue;
@@ -75,7 +67,7 @@ impl Output {
         if changed {
             files::sync_folder(&folder)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Deletes a step's results where they are not those of `key` (none: whatever they are).

@@ -44,7 +44,11 @@ impl Bars {
                     bar.finish_and_clear();
                 }
             }
-            Event::RunStarted { .. } | Event::Waiting { .. } | Event::Warning { .. } | Event::RunFinished { .. } => {}
+            Event::RunStarted { .. }
+            | Event::Waiting { .. }
+            | Event::Warning { .. }
+            | Event::Damaged { .. }
+            | Event::RunFinished { .. } => {}
         }
         if let Some(text) = state_change(event) {
             self.all.suspend(|| super::line(&text));

@@ -69,7 +69,11 @@ impl Plain {
                 }
             }
             Event::StageFinished { .. } => state.running = None,
-            Event::RunStarted { .. } | Event::Waiting { .. } | Event::Warning { .. } | Event::RunFinished { .. } => {}
+            Event::RunStarted { .. }
+            | Event::Waiting { .. }
+            | Event::Warning { .. }
+            | Event::Damaged { .. }
+            | Event::RunFinished { .. } => {}
         }
         if let Some(text) = state_change(event) {
             super::line(&text);
@@ -138,7 +142,8 @@ pub(super) fn state_change(event: &Event) -> Option<String> {
             }
             Some(text)
         }
-        Event::Progress { .. } | Event::Warning { .. } | Event::RunFinished { .. } => None,
+        // What is damaged is logged as a warning, in every mode.
+        Event::Progress { .. } | Event::Warning { .. } | Event::Damaged { .. } | Event::RunFinished { .. } => None,
     }
 }
 

@@ -2,10 +2,11 @@
 
 use super::pass::{Baseline, Job, Pass, Programs, WHOLE};
 use super::perturb::{Perturbation, Plan, Target};
+use super::standing::{Memory, Sums, take_up};
 use super::{Cell, EarlyStop, SensitivityError, Table};
 use crate::dataset::{Batch, Dataset};
 use crate::graph::{Graph, ValueId};
-use crate::metric::{self, Accumulator, Forward, Metric, MetricError, Score};
+use crate::metric::{self, Forward, Metric, MetricError, Score};
 use crate::runtime::Device;
 use crate::tensor::Tensor;
 use rayon::prelude::*;
@@ -16,33 +17,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// baseline forward in so many replays costs little.
 const WAVE: usize = 64;
 
-/// What is already known, and where results go.
-pub trait Memory: Sync {
-    /// The value under a perturbation's digest; `None` stands for the unmasked model.
-    fn known(&self, digest: Option<&str>) -> Option<f64>;
-
-    /// Keeps values.
-    ///
-    /// # Errors
-    /// When they cannot be kept.
-    fn keep(&self, values: &[(Option<String>, f64)]) -> Result<(), String>;
-
-    /// The scores of all metrics under a perturbation's digest, where every one is known. By default there is one metric.
-    fn scores(&self, digest: Option<&str>) -> Option<Vec<Score>> {
-        Some(vec![self.known(digest)?.into()])
-    }
-
-    /// Keeps the scores of all metrics.
-    ///
-    /// # Errors
-    /// When they cannot be kept.
-    fn keep_scores(&self, scores: &[(Option<String>, Vec<Score>)]) -> Result<(), String> {
-        let first = |(digest, scores): &(Option<String>, Vec<Score>)| Some((digest.clone(), scores.first()?.value));
-        self.keep(&scores.iter().filter_map(first).collect::<Vec<_>>())
-    }
-}
-
 /// What a measurement is told beside the model and its data.
+#[derive(Clone, Copy)]
 pub struct Settings<'a> {
     pub plan: Plan,
     /// The outputs that are measured.
@@ -57,6 +33,9 @@ pub struct Settings<'a> {
     /// Whether a short batch is padded to `micro_batch`.
     pub pad: bool,
     pub device: Device,
+    /// Whether the cell at a place is to be computed here, or left to others unless it is known; `None` stands for the
+    /// unmasked model. Places are those of the table without repetitions, or of targets where rows may stop.
+    pub mine: &'a (dyn Fn(Option<usize>) -> bool + Sync),
     /// Asked between micro-batches.
     pub stop: &'a (dyn Fn() -> bool + Sync),
     /// Told how many of how many forwards of this run are done.
@@ -66,7 +45,8 @@ pub struct Settings<'a> {
 /// Measures a table. Work is spread over the current rayon pool.
 ///
 /// # Errors
-/// When the run is stopped, data cannot be read, a program does not run, or a metric is not a number.
+/// When the run is stopped, data cannot be read, a program does not run, a metric is not a number, or cells are left to
+/// others.
 pub fn measure(
     graph: &Graph,
     targets: &[Target],
@@ -99,7 +79,7 @@ pub fn measure(
             }
         }
         engine.fill(&cells)?;
-        let baseline = engine.baseline()?;
+        let Some(baseline) = engine.baseline()? else { continue };
         for Asked {
             target,
             sparsity,
@@ -107,8 +87,11 @@ pub fn measure(
             digest,
         } in cells
         {
-            // What changes nothing has no digest and is the baseline.
-            let scores = engine.found.get(&digest).unwrap_or(&baseline).clone();
+            // What changes nothing has no digest and is the baseline. What is left to others ends the row here.
+            let Some(scores) = engine.found.get(&digest).cloned() else {
+                live[target] = false;
+                continue;
+            };
             let value = first(&scores);
             let stop = settings
                 .early_stop
@@ -127,9 +110,16 @@ pub fn measure(
         }
     }
     let baseline = engine.baseline()?;
+    let (Some(baseline), 0) = (&baseline, engine.elsewhere) else {
+        return Err(SensitivityError::Elsewhere {
+            computed: engine.computed,
+            reused: engine.reused,
+            missing: engine.elsewhere + u64::from(baseline.is_none()),
+        });
+    };
     Ok(Table {
-        baseline: first(&baseline),
-        baselines: baseline,
+        baseline: first(baseline),
+        baselines: baseline.clone(),
         cells: rows.into_iter().flatten().collect(),
         computed: engine.computed,
         reused: engine.reused,
@@ -161,6 +151,8 @@ struct Engine<'a> {
     found: BTreeMap<Option<String>, Vec<Score>>,
     computed: u64,
     reused: u64,
+    /// Cells left to others.
+    elsewhere: u64,
     /// Forwards done, of those asked for so far.
     done: AtomicU64,
     total: u64,
@@ -188,6 +180,7 @@ impl<'a> Engine<'a> {
             found: BTreeMap::new(),
             computed: 0,
             reused: 0,
+            elsewhere: 0,
             done: AtomicU64::new(0),
             total: 0,
         })
@@ -211,22 +204,31 @@ impl<'a> Engine<'a> {
         true
     }
 
-    fn baseline(&mut self) -> Result<Vec<Score>, SensitivityError> {
-        if !self.recall(None) {
+    /// The unmasked model's scores; none when they are left to others.
+    fn baseline(&mut self) -> Result<Option<Vec<Score>>, SensitivityError> {
+        if !self.recall(None) && (self.settings.mine)(None) {
             self.total += self.batches();
             self.wave(&[])?;
         }
-        Ok(self.found.get(&None).cloned().unwrap_or_default())
+        Ok(self.found.get(&None).cloned())
     }
 
-    /// Measures every cell that is not known.
+    /// Measures every cell that is not known and not left to others.
     fn fill(&mut self, cells: &[Asked]) -> Result<(), SensitivityError> {
         self.recall(None);
         let mut seen = BTreeSet::new();
         let mut jobs = Vec::new();
         for cell in cells {
             let Some(digest) = &cell.digest else { continue };
+            let place = match self.settings.early_stop {
+                Some(_) => cell.target,
+                None => seen.len(),
+            };
             if !seen.insert(digest) || self.recall(Some(digest.clone())) {
+                continue;
+            }
+            if !(self.settings.mine)(Some(place)) {
+                self.elsewhere += 1;
                 continue;
             }
             let job = Job {
@@ -245,11 +247,16 @@ impl<'a> Engine<'a> {
 
     /// One pass over the data: the baseline, and every job (with its digest) from the values that it keeps.
     fn wave(&mut self, jobs: &[(&str, Job<'_>)]) -> Result<(), SensitivityError> {
+        let digests: Vec<Option<String>> = std::iter::once(None)
+            .chain(jobs.iter().map(|(digest, _)| Some((*digest).to_owned())))
+            .collect();
         let pass = self.programs.pass(jobs.iter().map(|(_, job)| job.clone()).collect())?;
         let all = Wave {
             dataset: self.dataset,
             metrics: &self.metrics,
+            memory: self.memory,
             settings: self.settings,
+            digests: &digests,
             pass,
             cells: (self.computed, self.reused),
             done: &self.done,
@@ -258,12 +265,11 @@ impl<'a> Engine<'a> {
         .run()?;
         let mut fault = None;
         let mut kept: Vec<(Option<String>, Vec<Score>)> = Vec::new();
-        let digests = std::iter::once(None).chain(jobs.iter().map(|(digest, _)| Some((*digest).to_owned())));
-        for (digest, scores) in digests.zip(all) {
+        for (digest, scores) in digests.iter().zip(all) {
             match scores {
-                Ok(scores) if !self.found.contains_key(&digest) => {
+                Ok(scores) if !self.found.contains_key(digest) => {
                     self.found.insert(digest.clone(), scores.clone());
-                    kept.push((digest, scores));
+                    kept.push((digest.clone(), scores));
                 }
                 Ok(_) => {}
                 Err(error) => fault = fault.or(Some(error)),
@@ -272,12 +278,10 @@ impl<'a> Engine<'a> {
         self.computed += kept.len() as u64;
         // One cell that is no number does not lose the others.
         self.memory.keep_scores(&kept).map_err(SensitivityError::Memory)?;
+        self.memory.over(&digests);
         fault.map_or(Ok(()), Err)
     }
 }
-
-/// One cell's metrics on their way.
-type Sums<'a> = Vec<Box<dyn Accumulator + 'a>>;
 
 /// The scores of one pass, the baseline's first.
 type All = Vec<Result<Vec<Score>, SensitivityError>>;
@@ -286,7 +290,10 @@ type All = Vec<Result<Vec<Score>, SensitivityError>>;
 struct Wave<'a> {
     dataset: &'a Dataset,
     metrics: &'a [&'a dyn Metric],
+    memory: &'a dyn Memory,
     settings: &'a Settings<'a>,
+    /// The cells, the unmasked model first.
+    digests: &'a [Option<String>],
     pass: Pass<'a>,
     /// Computed and reused before this pass.
     cells: (u64, u64),
@@ -303,8 +310,14 @@ impl Wave<'_> {
                 .map(|metric| metric::open(*metric, cell).map_err(fault(cell)))
                 .collect()
         };
-        let sums: Vec<Sums<'_>> = names().map(open).collect::<Result<_, _>>()?;
-        let mut reader = self.dataset.batches(self.settings.micro_batch);
+        let (sums, first): (Vec<Sums<'_>>, usize) =
+            match take_up(self.metrics, self.memory, self.digests, self.dataset.len()) {
+                Some(taken_up) => taken_up,
+                None => (names().map(open).collect::<Result<_, _>>()?, 0),
+            };
+        let done = first.div_ceil(self.settings.micro_batch.max(1)) * self.digests.len();
+        self.done.fetch_add(done as u64, Ordering::Relaxed);
+        let mut reader = self.dataset.batches_from(self.settings.micro_batch, first);
         // As many micro-batches at once as there are threads: their kept values are what takes memory.
         let width = rayon::current_num_threads().max(1);
         loop {
@@ -319,6 +332,8 @@ impl Wave<'_> {
                 break;
             }
             together.par_iter().try_for_each(|batch| self.batch(batch, &sums))?;
+            let standing = || sums.iter().flatten().map(|sum| sum.standing()).collect();
+            self.memory.pause(self.digests, &standing);
         }
         let finished = sums.into_iter().zip(names()).map(|(sums, cell)| {
             let scores = sums.into_iter().map(|sum| sum.finish().map_err(fault(cell)));

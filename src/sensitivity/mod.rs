@@ -13,10 +13,12 @@ mod engine;
 mod pass;
 mod perturb;
 mod replay;
+mod standing;
 
 pub use batching::{Batching, micro_batch};
-pub use engine::{Memory, Settings, measure};
+pub use engine::{Settings, measure};
 pub use perturb::{Change, Perturbation, Plan, Target, group_targets, layer_targets};
+pub use standing::{Memory, Standing};
 
 use crate::dataset::DatasetError;
 use crate::metric::{MetricError, Score};
@@ -80,6 +82,8 @@ pub struct Table {
 pub enum SensitivityError {
     #[error("interrupted")]
     Interrupted { computed: u64, reused: u64 },
+    #[error("{missing} cells are others' to compute")]
+    Elsewhere { computed: u64, reused: u64, missing: u64 },
     #[error("{cell}: {source}")]
     Metric { cell: String, source: MetricError },
     #[error("{cell}: {source}")]

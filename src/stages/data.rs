@@ -273,6 +273,6 @@ fn folder(shared: &Shared, store: &Store, place: &str) -> Result<Key, Failure> {
         .iter()
         .find(|input| input.place == place)
         .map(|input| input.path.to_string());
-    shared.note(place, written.unwrap_or_default(), key, bytes, files);
+    shared.note(place, written.unwrap_or_default(), key, bytes, files)?;
     Ok(key)
 }

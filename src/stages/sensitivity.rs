@@ -13,10 +13,11 @@ use crate::sensitivity::{
     micro_batch,
 };
 use crate::spec::{self, Compat, Granularity, StopMode};
-use crate::store::{Document, Store};
+use crate::store::{Document, Key, Store};
 use crate::topology::{self, Layer, LayerKind};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub const KIND: &str = "sensitivity";
@@ -146,7 +147,13 @@ impl Sensitivity {
         })
     }
 
-    fn measure(&self, context: &Context<'_>, targets: &[Target], metrics: &[&dyn Metric]) -> Result<Table, Failure> {
+    /// The table, and the cells that it is made of.
+    fn measure(
+        &self,
+        context: &Context<'_>,
+        targets: &[Target],
+        metrics: &[&dyn Metric],
+    ) -> Result<(Table, BTreeSet<Key>), Failure> {
         let graph = &self.shared.model().map_err(Failure::of)?.graph;
         let config = data::config(&self.shared).ok_or_else(|| Failure::of("the pipeline names no dataset"))?;
         let dataset = Dataset::open(&config).map_err(Failure::of)?;
@@ -182,18 +189,25 @@ impl Sensitivity {
             micro_batch: micro_batch(graph, &all, &first, &[output], batch, batching, evaluator),
             pad: batching != Batching::Any,
             device: device.map_err(Failure::of)?,
+            mine: &|place| context.share.takes(place),
             stop: &|| context.stop.is_set(),
             progress: &|done, total| context.progress(done, total),
         };
-        let memory = Stored {
-            store: context.store,
-            fresh: context.fresh,
-            grounds: self.grounds(context.store)?,
-        };
-        measure(graph, targets, &dataset, *metric, &memory, &settings).map_err(|fault| match fault {
+        let grounds = self.grounds(context.store)?;
+        let memory = Stored::new(context.store, &self.shared, context.fresh, grounds);
+        let table = measure(graph, targets, &dataset, *metric, &memory, &settings).map_err(|fault| match fault {
             SensitivityError::Interrupted { computed, reused } => Failure::Stopped(Cells { computed, reused }),
+            SensitivityError::Elsewhere {
+                computed,
+                reused,
+                missing,
+            } => Failure::Elsewhere {
+                cells: Cells { computed, reused },
+                missing,
+            },
             other => Failure::of(other),
-        })
+        })?;
+        Ok((table, memory.used()))
     }
 }
 
@@ -235,16 +249,23 @@ impl Stage for Sensitivity {
         })
     }
 
+    /// Steps on one ground may have cells in common, whatever else they ask for.
+    fn lease(&self, document: &Document) -> Key {
+        let ground = document.get("ground").cloned().and_then(Document::from_value);
+        ground.unwrap_or_else(|| document.clone()).key()
+    }
+
     fn run(&self, context: &Context<'_>) -> Result<Outcome, Failure> {
         let metrics = self.metrics()?;
         let metrics: Vec<&dyn Metric> = metrics.iter().map(AsRef::as_ref).collect();
         let targets = self.targets()?;
-        let table = self.measure(context, &targets, &metrics)?;
+        let (table, used) = self.measure(context, &targets, &metrics)?;
         let mut outcome = Outcome {
             cells: Cells {
                 computed: table.computed,
                 reused: table.reused,
             },
+            used,
             ..Outcome::default()
         };
         for (at, metric) in metrics.iter().enumerate() {

@@ -103,19 +103,37 @@ impl Shared {
         let path = input.path.resolve(&self.base);
         let digest = store.digest(&path).map_err(Failure::of)?;
         let written = input.path.to_string();
-        self.note(place, written, digest.digest, digest.bytes, vec![(path, digest)]);
+        self.note(place, written, digest.digest, digest.bytes, vec![(path, digest)])?;
         Ok(digest.digest)
     }
 
     /// Lists what was read at a place of the pipeline file.
-    pub fn note(&self, place: &str, path: String, digest: Key, bytes: u64, files: Vec<(PathBuf, Digest)>) {
+    ///
+    /// # Errors
+    /// When something else was read there before: one run is of one content.
+    pub fn note(
+        &self,
+        place: &str,
+        path: String,
+        digest: Key,
+        bytes: u64,
+        files: Vec<(PathBuf, Digest)>,
+    ) -> Result<(), Failure> {
+        let mut all = self.seen();
+        if all.get(place).is_some_and(|seen| seen.digest != digest) {
+            let changed = files
+                .first()
+                .map_or_else(|| PathBuf::from(&path), |(path, _)| path.clone());
+            return Err(Failure::of(DigestError::Changed { path: changed }));
+        }
         let seen = Seen {
             path,
             digest,
             bytes,
             files,
         };
-        self.seen().insert(place.into(), seen);
+        all.insert(place.into(), seen);
+        Ok(())
     }
 
     fn seen(&self) -> MutexGuard<'_, BTreeMap<String, Seen>> {

@@ -1,25 +1,63 @@
 //! Cells in the store: what a perturbation makes of each metric.
 //!
 //! Each metric's score is a cell of its own, under a key that names that metric alone: one more metric leaves what is
-//! known of the others as it is. Owns the form of a score in JSON.
+//! known of the others as it is. Owns the form of a score in JSON, and that of sums of a pass that is not over.
 
 use super::sensitivity::{CELL, KIND};
+use super::shared::Shared;
 use crate::metric::Score;
-use crate::sensitivity::Memory;
-use crate::store::{Document, NewCell, Store};
+use crate::sensitivity::{Memory, Standing};
+use crate::store::{Document, Key, NewCell, Store};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 /// Cells in the store.
 pub struct Stored<'a> {
-    pub store: &'a Store,
-    /// Whether what is known is asked for.
-    pub fresh: bool,
+    store: &'a Store,
+    shared: &'a Shared,
+    /// Whether what is known is not asked for.
+    fresh: bool,
     /// What the cells of each metric depend on beside their perturbation.
-    pub grounds: Vec<Document>,
+    grounds: Vec<Document>,
+    /// The cells that were found or made.
+    used: Mutex<BTreeSet<Key>>,
+    /// When sums were last written.
+    paused: Mutex<Instant>,
 }
 
-impl Stored<'_> {
+impl<'a> Stored<'a> {
+    pub fn new(store: &'a Store, shared: &'a Shared, fresh: bool, grounds: Vec<Document>) -> Stored<'a> {
+        Stored {
+            store,
+            shared,
+            fresh,
+            grounds,
+            used: Mutex::default(),
+            paused: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// The cells that were found or made.
+    pub fn used(self) -> BTreeSet<Key> {
+        self.used.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn uses(&self, keys: impl IntoIterator<Item = Key>) {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).extend(keys);
+    }
+
+    /// What the sums of a pass belong to.
+    fn pass(&self, digests: &[Option<String>]) -> Document {
+        let grounds: Vec<Value> = self.grounds.iter().map(Document::to_value).collect();
+        Document::new()
+            .with("pass", KIND)
+            .with("algorithm", CELL)
+            .with("grounds", grounds)
+            .with("perturbations", json!(digests))
+    }
     fn document(ground: &Document, digest: Option<&str>) -> Document {
         Document::new()
             .with("cell", KIND)
@@ -32,7 +70,9 @@ impl Stored<'_> {
         if self.fresh {
             return None;
         }
-        let cell = self.store.cell(Self::document(ground, digest).key()).ok().flatten()?;
+        let key = Self::document(ground, digest).key();
+        let cell = self.store.cell(key).ok().flatten()?;
+        self.uses([key]);
         let parts = match cell.get("parts") {
             None => Some(Vec::new()),
             Some(parts) => parts
@@ -72,8 +112,58 @@ impl Memory for Stored<'_> {
             self.grounds.iter().zip(scores).map(cell)
         });
         let cells: Vec<NewCell> = cells.collect();
-        self.store.put_cells(&cells).map_err(|fault| fault.to_string())
+        // A file that changed while it was read must not leave values under its old content's keys.
+        self.shared.unchanged(self.store).map_err(|fault| fault.text())?;
+        self.store.put_cells(&cells).map_err(|fault| fault.to_string())?;
+        self.uses(cells.iter().map(|cell| cell.document.key()));
+        Ok(())
     }
+
+    fn pause(&self, pass: &[Option<String>], standing: &dyn Fn() -> Option<Vec<Standing>>) {
+        let mut last = self.paused.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.elapsed() < self.store.pace() {
+            return;
+        }
+        let Some(standing) = standing() else { return };
+        // Sums only save time, so nothing that is wrong with them, or with an input, ends the run here.
+        let unchanged = self.shared.unchanged(self.store).map_err(|fault| fault.text());
+        let kept = unchanged.and_then(|()| {
+            let sums = write_standing(&standing);
+            let kept = self.store.put_partial(&self.pass(pass), &sums);
+            kept.map_err(|fault| fault.to_string())
+        });
+        if let Err(fault) = kept {
+            tracing::warn!("a crash would lose this pass: {fault}");
+        }
+        *last = Instant::now();
+    }
+
+    fn resume(&self, pass: &[Option<String>]) -> Option<Vec<Standing>> {
+        if self.fresh {
+            return None;
+        }
+        read_standing(&self.store.partial(self.pass(pass).key())?)
+    }
+
+    fn over(&self, pass: &[Option<String>]) {
+        self.store.drop_partial(self.pass(pass).key());
+    }
+}
+
+/// Sums as JSON: samples, and the sum's bits, which no decimal has to carry.
+fn write_standing(standing: &[Standing]) -> Value {
+    let one = |one: &Standing| json!([one.samples, format!("{:016x}", one.sum.to_bits())]);
+    standing.iter().map(one).collect()
+}
+
+fn read_standing(value: &Value) -> Option<Vec<Standing>> {
+    let one = |one: &Value| {
+        let samples = usize::try_from(one[0].as_u64()?).ok()?;
+        let bits = u64::from_str_radix(one[1].as_str()?, 16).ok()?;
+        let sum = f64::from_bits(bits);
+        Some(Standing { samples, sum })
+    };
+    value.as_array()?.iter().map(one).collect()
 }
 
 /// A score as an object, its number under the given name.

@@ -4,10 +4,15 @@
 //! manifest names each file's digest, and reading verifies every one.
 
 use super::files::{self, make_folder, sync_folder, write_new};
-use super::{Document, Key, Store, StoreError};
+use super::sealed::{seal, unseal};
+use super::{Document, Key, Store, StoreError, is_shortage};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
+
+/// How often an artifact is written before whoever takes it away again has won.
+const TRIES: u32 = 8;
 
 /// What a stage leaves, to be stored.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +21,8 @@ pub struct NewArtifact {
     pub files: BTreeMap<String, Vec<u8>>,
     /// What else is to be remembered with the files: counts and lines for the reader.
     pub notes: Value,
+    /// The cells that it was made of, so that housekeeping keeps them with it.
+    pub cells: BTreeSet<Key>,
 }
 
 /// A stored file, verified when it was looked up.
@@ -33,6 +40,8 @@ pub struct Artifact {
     /// By name.
     pub files: BTreeMap<String, ArtifactFile>,
     pub notes: Value,
+    /// The cells that it was made of.
+    pub cells: BTreeSet<Key>,
 }
 
 impl Artifact {
@@ -46,35 +55,53 @@ impl Artifact {
 }
 
 impl Store {
-    fn artifact_path(&self, key: Key) -> PathBuf {
+    pub(super) fn artifact_path(&self, key: Key) -> PathBuf {
         self.root.join("artifacts").join(key.shard()).join(key.to_string())
     }
 
     /// The artifact under a key, if it is there and every byte is right. A damaged one is set aside and misses.
+    ///
+    /// # Errors
+    /// When this process has too little memory or too few descriptors to look.
     pub fn artifact(&self, key: Key) -> Result<Option<Artifact>, StoreError> {
-        let folder = self.artifact_path(key);
-        if !folder.exists() {
-            return Ok(None);
-        }
-        match load(&folder, key)? {
-            Ok(artifact) => Ok(Some(artifact)),
-            Err(fault) => {
-                match files::set_aside(&folder, &self.damaged()) {
-                    Ok(aside) => {
-                        tracing::warn!("artifact {key}: {fault}: moved to {}, computed again", aside.display());
-                    }
-                    Err(error) => tracing::warn!("artifact {key}: {fault}: computed again ({error})"),
+        for store in self.all() {
+            if let Some(artifact) = store.own_artifact(key)? {
+                if !store.read_only {
+                    files::mark_used(&store.artifact_path(key).join("manifest.json"));
                 }
-                Ok(None)
+                return Ok(Some(artifact));
             }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn own_artifact(&self, key: Key) -> Result<Option<Artifact>, StoreError> {
+        let folder = self.artifact_path(key);
+        loop {
+            let Some(seen) = files::identity(&folder) else {
+                return Ok(None);
+            };
+            let fault = match load(&folder, key) {
+                Ok(Ok(artifact)) => return Ok(Some(artifact)),
+                Ok(Err(fault)) => fault,
+                Err(error) if is_shortage(&error) => return Err(error),
+                Err(error) => error.to_string(),
+            };
+            if files::identity(&folder) == Some(seen) {
+                self.set_aside(&folder, fault);
+                return Ok(None);
+            }
+            // Another process has put a whole one there, or taken the damaged one away.
         }
     }
 
     /// The document of the artifact under a key, for explaining what changed since.
     pub fn artifact_document(&self, key: Key) -> Option<Document> {
-        let bytes = files::read(&self.artifact_path(key).join("key.json")).ok()??;
-        let document = Document::from_value(serde_json::from_slice(&bytes).ok()?)?;
-        (document.key() == key).then_some(document)
+        self.all().find_map(|store| {
+            let bytes = files::read(&store.artifact_path(key).join("key.json")).ok()??;
+            let document = Document::from_value(serde_json::from_slice(&bytes).ok()?)?;
+            (document.key() == key).then_some(document)
+        })
     }
 
     /// Stores an artifact under its document's key and returns it as [`Store::artifact`] would.
@@ -84,6 +111,12 @@ impl Store {
         if let Some(name) = new.files.keys().find(|name| !plain(name)) {
             return Err(StoreError::Name { name: name.clone() });
         }
+        self.write()?;
+        self.write_artifact(document, new)
+            .map_err(|error| self.unwritable(error))
+    }
+
+    fn write_artifact(&self, document: &Document, new: &NewArtifact) -> Result<Artifact, StoreError> {
         let key = document.key();
         let place = self.artifact_path(key);
         let parent = place.parent().map(PathBuf::from).unwrap_or_default();
@@ -91,7 +124,7 @@ impl Store {
         let manifest = manifest(new);
         let mut tries = 0;
         loop {
-            if let Some(present) = self.artifact(key)? {
+            if let Some(present) = self.own_artifact(key)? {
                 if files::read(&place.join("manifest.json"))?.as_deref() == Some(manifest.as_bytes()) {
                     return Ok(present);
                 }
@@ -108,29 +141,26 @@ impl Store {
             sync_folder(&inner)?;
             sync_folder(temporary.path())?;
             // The rename fails when another process has put a folder there; then that one is looked at.
-            match std::fs::rename(temporary.path(), &place) {
+            let fault = match files::rename(temporary.path(), &place) {
                 Ok(()) => {
                     let _ = temporary.keep();
                     sync_folder(&parent)?;
-                    break;
+                    match load(&place, key)? {
+                        Ok(artifact) => return Ok(artifact),
+                        // It was deleted, or taken for the damaged one that lay there before.
+                        Err(fault) => std::io::Error::other(fault),
+                    }
                 }
-                Err(_) if place.exists() && tries < 8 => tries += 1,
-                Err(source) => {
-                    return Err(StoreError::Io {
-                        action: "cannot store",
-                        path: place,
-                        source,
-                    });
-                }
+                Err(error) => error,
+            };
+            tries += 1;
+            if tries == TRIES || (fault.kind() != ErrorKind::Other && !place.exists()) {
+                return Err(StoreError::Io {
+                    action: "cannot store",
+                    path: place,
+                    source: fault,
+                });
             }
-        }
-        match load(&place, key)? {
-            Ok(artifact) => Ok(artifact),
-            Err(fault) => Err(StoreError::Io {
-                action: "cannot read back",
-                path: place,
-                source: std::io::Error::other(fault),
-            }),
         }
     }
 }
@@ -150,23 +180,25 @@ fn manifest(new: &NewArtifact) -> String {
             (name.clone(), entry)
         })
         .collect();
-    let line = super::canonical(&json!({"files": files, "notes": new.notes}));
-    let hash = Key::of(line.as_bytes());
-    format!("{line}\n{hash}\n")
+    let mut manifest = json!({"files": files, "notes": new.notes});
+    if !new.cells.is_empty() {
+        manifest["cells"] = json!(new.cells);
+    }
+    seal(&super::canonical(&manifest))
 }
 
 /// The artifact in a folder, or what is wrong with it.
-fn load(folder: &Path, key: Key) -> Result<Result<Artifact, String>, StoreError> {
+pub(super) fn load(folder: &Path, key: Key) -> Result<Result<Artifact, String>, StoreError> {
     let document = files::read(&folder.join("key.json"))?;
     if document.is_none_or(|bytes| Key::of(&bytes) != key) {
         return Ok(Err("its key document is not the one that was hashed".into()));
     }
-    let listed = files::read(&folder.join("manifest.json"))?.and_then(|bytes| parse_manifest(&bytes));
-    let Some((listed, notes)) = listed else {
-        return Ok(Err("its manifest is damaged".into()));
+    let listed = files::read(&folder.join("manifest.json"))?.and_then(|bytes| Manifest::parse(&bytes));
+    let Some(Manifest { files, notes, cells }) = listed else {
+        return Ok(Err("its manifest is not what was written".into()));
     };
     let mut found = BTreeMap::new();
-    for (name, digest) in listed {
+    for (name, digest) in files {
         let path = folder.join("files").join(&name);
         let Some(bytes) = files::read(&path)? else {
             return Ok(Err(format!("{name} is missing")));
@@ -181,25 +213,33 @@ fn load(folder: &Path, key: Key) -> Result<Result<Artifact, String>, StoreError>
         key,
         files: found,
         notes,
+        cells,
     }))
 }
 
-fn parse_manifest(bytes: &[u8]) -> Option<(Vec<(String, Key)>, Value)> {
-    let text = std::str::from_utf8(bytes).ok()?;
-    let (line, rest) = text.split_once('\n')?;
-    if Key::parse(rest.strip_suffix('\n')?)? != Key::of(line.as_bytes()) {
-        return None;
-    }
-    let mut manifest: Value = serde_json::from_str(line).ok()?;
-    let notes = manifest.get_mut("notes").map(Value::take).unwrap_or_default();
-    let files = manifest.get("files")?.as_object()?.iter();
-    let listed = files
-        .map(|(name, entry)| {
+/// What a manifest lists.
+pub(super) struct Manifest {
+    pub files: BTreeMap<String, Key>,
+    pub notes: Value,
+    pub cells: BTreeSet<Key>,
+}
+
+impl Manifest {
+    pub fn parse(bytes: &[u8]) -> Option<Manifest> {
+        let mut manifest: Value = serde_json::from_str(unseal(bytes)?).ok()?;
+        let notes = manifest.get_mut("notes").map(Value::take).unwrap_or_default();
+        let files = manifest.get("files")?.as_object()?.iter();
+        let files = files.map(|(name, entry)| {
             let digest = Key::parse(entry.get("digest")?.as_str()?)?;
             plain(name).then(|| (name.clone(), digest))
+        });
+        let cells = manifest.get("cells").and_then(Value::as_array).into_iter().flatten();
+        Some(Manifest {
+            files: files.collect::<Option<_>>()?,
+            notes,
+            cells: cells.map(|cell| Key::parse(cell.as_str()?)).collect::<Option<_>>()?,
         })
-        .collect::<Option<Vec<_>>>()?;
-    Some((listed, notes))
+    }
 }
 
 #[cfg(test)]
@@ -213,6 +253,7 @@ mod tests {
                 ("b.json".into(), b"{}".to_vec()),
             ]),
             notes: json!({"cells": 3}),
+            cells: BTreeSet::from([Key::of(b"a cell")]),
         }
     }
 
@@ -228,6 +269,7 @@ mod tests {
         assert_eq!(store.artifact(document.key())?.as_ref(), Some(&stored));
         assert_eq!(stored.read("a.csv")?, Some(b"x".to_vec()));
         assert_eq!(stored.notes, json!({"cells": 3}));
+        assert_eq!(stored.cells, BTreeSet::from([Key::of(b"a cell")]));
         assert_eq!(store.artifact_document(document.key()), Some(document.clone()));
         assert_eq!(store.put_artifact(&document, &artifact("x"))?, stored);
         let other = store.put_artifact(&document, &artifact("y"))?;
@@ -260,14 +302,6 @@ mod tests {
         for name in ["", ".", "..", "a/b", "/a", "a/"] {
             assert!(!plain(name), "{name}");
         }
-    }
-
-    #[test]
-    fn a_foreign_format_is_refused() -> Checked {
-        let folder = tempfile::tempdir()?;
-        std::fs::write(folder.path().join("FORMAT"), "secateur store 9\n")?;
-        assert!(matches!(Store::open(folder.path()), Err(StoreError::Format { .. })));
-        Ok(())
     }
 
     #[cfg(unix)]

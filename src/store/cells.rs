@@ -4,7 +4,8 @@
 //! hash is right and the document in it has the key under which it was found.
 
 use super::files::{self, make_folder, replace_unsynced, sync_folder};
-use super::{Document, Key, Store, StoreError};
+use super::sealed::{seal, unseal};
+use super::{Document, Key, Store, StoreError, is_shortage};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -17,54 +18,84 @@ pub struct NewCell {
 }
 
 impl Store {
-    fn cell_path(&self, key: Key) -> PathBuf {
+    pub(super) fn cell_path(&self, key: Key) -> PathBuf {
         self.root.join("cells").join(key.shard()).join(key.to_string())
     }
 
     /// The value of a cell, if it is there and whole. A damaged cell is set aside and misses.
+    ///
+    /// # Errors
+    /// When this process has too little memory or too few descriptors to look.
     pub fn cell(&self, key: Key) -> Result<Option<Value>, StoreError> {
-        let path = self.cell_path(key);
-        let Some(bytes) = files::read(&path)? else {
-            return Ok(None);
-        };
-        if let Some(value) = decode(&bytes, key) {
-            return Ok(Some(value));
-        }
-        match files::set_aside(&path, &self.damaged()) {
-            Ok(aside) => tracing::warn!("cell {key} is damaged: moved to {}, computed again", aside.display()),
-            Err(error) => tracing::warn!("cell {key} is damaged and is computed again ({error})"),
+        for store in self.all() {
+            if let Some(value) = store.own_cell(key)? {
+                if !store.read_only {
+                    files::mark_used(&store.cell_path(key));
+                }
+                return Ok(Some(value));
+            }
         }
         Ok(None)
     }
 
-    /// Writes cells together; each folder is synced once, after its last cell.
-    pub fn put_cells(&self, cells: &[NewCell]) -> Result<(), StoreError> {
-        let mut folders = BTreeSet::new();
-        for cell in cells {
-            let path = self.cell_path(cell.document.key());
-            let folder = path.parent().map(PathBuf::from).unwrap_or_default();
-            if folders.insert(folder.clone()) {
-                make_folder(&folder)?;
+    pub(super) fn own_cell(&self, key: Key) -> Result<Option<Value>, StoreError> {
+        let path = self.cell_path(key);
+        loop {
+            let seen = files::identity(&path);
+            let fault = match files::read(&path) {
+                Ok(None) => return Ok(None),
+                Ok(Some(bytes)) => match decode(&bytes, key) {
+                    Some(value) => return Ok(Some(value)),
+                    None => "its bytes are not what was written".into(),
+                },
+                Err(error) if is_shortage(&error) => return Err(error),
+                Err(error) => error.to_string(),
+            };
+            if files::identity(&path) == seen {
+                self.set_aside(&path, fault);
+                return Ok(None);
             }
-            replace_unsynced(&path, &encode(cell))?;
+            // Another process has put a whole one there, or taken the damaged one away.
+        }
+    }
+
+    /// Writes cells together; each folder is synced once, after its last cell.
+    ///
+    /// # Errors
+    /// When one cannot be written; those before it are there.
+    pub fn put_cells(&self, cells: &[NewCell]) -> Result<(), StoreError> {
+        let encoded = cells
+            .iter()
+            .map(|cell| (cell.document.key(), encode(&cell.document, &cell.value)));
+        self.write_cells(encoded)
+    }
+
+    /// Writes cells as they stand in files.
+    pub(super) fn write_cells(&self, cells: impl Iterator<Item = (Key, Vec<u8>)>) -> Result<(), StoreError> {
+        self.write()?;
+        let mut folders = BTreeSet::new();
+        let mut write = |key, bytes: &[u8]| {
+            let path = self.cell_path(key);
+            let folder = path.parent().map(PathBuf::from).unwrap_or_default();
+            if !folders.contains(&folder) {
+                make_folder(&folder)?;
+                folders.insert(folder);
+            }
+            replace_unsynced(&path, bytes)
+        };
+        for (key, bytes) in cells {
+            write(key, &bytes).map_err(|error| self.unwritable(error))?;
         }
         folders.iter().try_for_each(|folder| sync_folder(folder))
     }
 }
 
-fn encode(cell: &NewCell) -> Vec<u8> {
-    let line = super::canonical(&json!({"key": cell.document.to_value(), "value": cell.value}));
-    let hash = Key::of(line.as_bytes());
-    format!("{line}\n{hash}\n").into_bytes()
+pub(super) fn encode(document: &Document, value: &Value) -> Vec<u8> {
+    seal(&super::canonical(&json!({"key": document.to_value(), "value": value}))).into_bytes()
 }
 
-fn decode(bytes: &[u8], key: Key) -> Option<Value> {
-    let text = std::str::from_utf8(bytes).ok()?;
-    let (line, rest) = text.split_once('\n')?;
-    if Key::parse(rest.strip_suffix('\n')?)? != Key::of(line.as_bytes()) {
-        return None;
-    }
-    let mut cell: Value = serde_json::from_str(line).ok()?;
+pub(super) fn decode(bytes: &[u8], key: Key) -> Option<Value> {
+    let mut cell: Value = serde_json::from_str(unseal(bytes)?).ok()?;
     let document = Document::from_value(cell.get_mut("key")?.take())?;
     (document.key() == key).then(|| cell.get_mut("value").map(Value::take))?
 }
@@ -100,7 +131,9 @@ mod tests {
         }
         std::fs::write(&path, &whole[..whole.len() / 2])?;
         assert_eq!(store.cell(key)?, None);
-        assert!(!path.exists() && store.damaged().exists());
+        assert!(!path.exists());
+        let incidents = store.incidents();
+        assert!(incidents.len() == 1 && incidents[0].aside.as_ref().is_some_and(|aside| aside.exists()));
         // A right cell under a wrong name is a miss as well.
         std::fs::write(&path, std::fs::read(store.cell_path(cells[8].document.key()))?)?;
         assert_eq!(store.cell(key)?, None);

@@ -1,14 +1,20 @@
 //! Writing files so that a reader sees the old bytes or the new ones, and never a part.
 //!
-//! Owns temporary files, renames and the syncing of folders. Deliberately knows nothing of what the bytes mean.
+//! Owns temporary files, renames, syncing, and what may go wrong with each ([`faults`]). Deliberately knows nothing of
+//! what the bytes mean.
 
 use super::StoreError;
+use super::faults::{self, Effect, Site};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 /// The beginning of every temporary name; whatever a crash leaves under it is rubbish.
 pub(crate) const TEMPORARY: &str = ".tmp-";
+
+/// How old the last mark of use has to be before it is renewed.
+const RENEW: Duration = Duration::from_secs(3600);
 
 /// What reading and writing may say, with its place.
 pub(crate) fn at<T>(result: io::Result<T>, action: &'static str, path: &Path) -> Result<T, StoreError> {
@@ -19,9 +25,34 @@ pub(crate) fn at<T>(result: io::Result<T>, action: &'static str, path: &Path) ->
     })
 }
 
-/// Makes a folder and its parents.
+/// Makes a folder and its parents, and makes their names last.
 pub(crate) fn make_folder(path: &Path) -> Result<(), StoreError> {
-    at(fs::create_dir_all(path), "cannot make", path)
+    fn make(path: &Path) -> io::Result<()> {
+        if path.as_os_str().is_empty() || path.is_dir() {
+            return Ok(());
+        }
+        let parent = parent(path);
+        match fs::create_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                make(parent)?;
+                return make(path);
+            }
+            // Another process may be as fast.
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !path.is_dir() => return Err(error),
+            _ => {}
+        }
+        sync_names(parent)
+    }
+    at(faults::at(Site::Make).and_then(|_| make(path)), "cannot make", path)
+}
+
+fn parent(path: &Path) -> &Path {
+    let parent = path.parent().unwrap_or(path);
+    if parent.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        parent
+    }
 }
 
 /// A temporary file with the mode that the user's umask gives (tempfile's own default would be 0600).
@@ -29,7 +60,8 @@ fn temporary(folder: &Path) -> Result<tempfile::NamedTempFile, StoreError> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(TEMPORARY);
     open_to_umask(&mut builder, 0o666);
-    at(builder.tempfile_in(folder), "cannot write into", folder)
+    let made = faults::at(Site::Make).and_then(|_| builder.tempfile_in(folder));
+    at(made, "cannot write into", folder)
 }
 
 /// A temporary folder beside its later place.
@@ -37,7 +69,8 @@ pub(crate) fn temporary_folder(folder: &Path) -> Result<tempfile::TempDir, Store
     let mut builder = tempfile::Builder::new();
     builder.prefix(TEMPORARY);
     open_to_umask(&mut builder, 0o777);
-    at(builder.tempdir_in(folder), "cannot write into", folder)
+    let made = faults::at(Site::Make).and_then(|_| builder.tempdir_in(folder));
+    at(made, "cannot write into", folder)
 }
 
 #[cfg(unix)]
@@ -49,45 +82,110 @@ fn open_to_umask(builder: &mut tempfile::Builder<'_, '_>, mode: u32) {
 #[cfg(not(unix))]
 fn open_to_umask(_: &mut tempfile::Builder<'_, '_>, _: u32) {}
 
+fn fill(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+    if faults::at(Site::Write)? == Effect::Short {
+        file.write_all(&bytes[..bytes.len() / 2])?;
+        return Err(io::ErrorKind::StorageFull.into());
+    }
+    file.write_all(bytes)?;
+    match faults::at(Site::Sync)? {
+        Effect::Lost => faults::lose_bytes(file),
+        _ => file.sync_all()?,
+    }
+    Ok(())
+}
+
+/// Renames a file or folder; where the new name is taken by a file, that one is replaced.
+pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    match faults::at(Site::Rename)? {
+        Effect::Torn => {
+            if let Ok(bytes) = fs::read(from) {
+                fs::write(to, &bytes[..bytes.len() / 2])?;
+            }
+            faults::crash()
+        }
+        Effect::Lost => {
+            fs::rename(from, to)?;
+            faults::lose_name(to);
+            Ok(())
+        }
+        _ => fs::rename(from, to),
+    }
+}
+
 /// Replaces `path` by `bytes`, all or nothing; the folder is left for [`sync_folder`].
 pub(crate) fn replace_unsynced(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = temporary(folder)?;
-    at(file.write_all(bytes), "cannot write", path)?;
-    at(file.as_file().sync_all(), "cannot write", path)?;
-    at(file.persist(path).map_err(|error| error.error), "cannot write", path)?;
+    let mut file = temporary(parent(path))?;
+    at(fill(file.as_file_mut(), bytes), "cannot write", path)?;
+    let temporary = file.into_temp_path();
+    at(rename(&temporary, path), "cannot write", path)?;
+    // There is nothing left under the temporary name.
+    let _ = temporary.keep();
     Ok(())
 }
 
 /// Replaces `path` by `bytes`, all or nothing, and makes that last.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     replace_unsynced(path, bytes)?;
-    sync_folder(path.parent().unwrap_or(Path::new(".")))
+    sync_folder(parent(path))
 }
 
 /// Writes a new file in a folder that nobody else sees yet.
 pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let mut file = at(File::create_new(path), "cannot write", path)?;
-    at(file.write_all(bytes), "cannot write", path)?;
-    at(file.sync_all(), "cannot write", path)
+    let made = faults::at(Site::Make).and_then(|_| File::create_new(path));
+    let mut file = at(made, "cannot write", path)?;
+    at(fill(&mut file, bytes), "cannot write", path)
 }
 
 /// Makes renames within a folder last.
 pub(crate) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
-    let synced = File::open(folder).and_then(|file| file.sync_all());
-    // Some network file systems cannot sync a folder; what matters there is decided by the server.
-    match synced {
+    at(sync_names(folder), "cannot sync", folder)
+}
+
+fn sync_names(folder: &Path) -> io::Result<()> {
+    if faults::at(Site::Folder)? == Effect::Lost {
+        return Ok(());
+    }
+    match File::open(folder).and_then(|file| file.sync_all()) {
+        // Some network file systems cannot sync a folder; what matters there is decided by the server.
         Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
-        other => at(other, "cannot sync", folder),
+        other => other,
     }
 }
 
 /// The bytes of a file, or nothing when there is none.
 pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
-    match fs::read(path) {
+    match faults::at(Site::Read).and_then(|_| fs::read(path)) {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
         other => at(other, "cannot read", path).map(Some),
     }
+}
+
+/// Renews a file's time, for whoever looks for what nobody needs. Where that fails (a file of somebody else's) the result only looks older than it is.
+pub(crate) fn mark_used(path: &Path) {
+    let now = SystemTime::now();
+    let marked = File::open(path).and_then(|file| {
+        let last = file.metadata()?.modified()?;
+        match now.duration_since(last) {
+            Ok(age) if age > RENEW => file.set_modified(now),
+            _ => Ok(()),
+        }
+    });
+    if let Err(error) = marked {
+        tracing::debug!("{} is not marked as used: {error}", path.display());
+    }
+}
+
+/// What tells a file or folder from another that takes its name later.
+#[cfg(unix)]
+pub(crate) fn identity(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    fs::symlink_metadata(path).ok().map(|data| (data.dev(), data.ino()))
+}
+
+#[cfg(not(unix))]
+pub(crate) fn identity(path: &Path) -> Option<(u64, u64)> {
+    path.exists().then_some((0, 0))
 }
 
 /// Moves something damaged out of the way, into `aside`, so that a person can look at it.
@@ -102,9 +200,26 @@ pub(crate) fn set_aside(path: &Path, aside: &Path) -> Result<PathBuf, StoreError
         }
         number += 1;
     };
-    match fs::rename(path, &target) {
+    match rename(path, &target) {
         // Another process was faster.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(target),
         other => at(other, "cannot set aside", path).map(|()| target),
+    }
+}
+
+/// Deletes a file or a folder with all that is in it. A folder is renamed first, so that nobody ever sees half of one.
+pub(crate) fn remove(path: &Path) -> Result<(), StoreError> {
+    let removed = match fs::symlink_metadata(path) {
+        Err(error) => Err(error),
+        Ok(data) if data.is_dir() => {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let gone = path.with_file_name(format!("{TEMPORARY}gone-{}-{name}", std::process::id()));
+            rename(path, &gone).and_then(|()| fs::remove_dir_all(gone))
+        }
+        Ok(_) => fs::remove_file(path),
+    };
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => at(other, "cannot delete", path),
     }
 }

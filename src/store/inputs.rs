@@ -3,6 +3,7 @@
 //! A file is not read again while its device, inode, size, mtime and ctime stay. The memory is a convenience: when it
 //! is damaged or cannot be written, files are read once more.
 
+use super::sealed::{seal, unseal};
 use super::{Key, Store, files};
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
@@ -124,26 +125,20 @@ pub(super) struct Memo {
 }
 
 impl Memo {
-    /// Reads the memory; a damaged one counts as empty.
-    pub(super) fn read(path: &Path) -> Memo {
+    /// Reads the memory; none when it is damaged.
+    pub(super) fn read(path: &Path) -> Option<Memo> {
         let known = match files::read(path) {
-            Ok(Some(bytes)) => parse(&bytes).unwrap_or_else(|| {
-                tracing::warn!("{} is damaged: inputs are read again", path.display());
-                BTreeMap::new()
-            }),
-            _ => BTreeMap::new(),
+            Ok(Some(bytes)) => parse(&bytes)?,
+            Ok(None) => BTreeMap::new(),
+            Err(_) => return None,
         };
-        Memo { known, changed: false }
+        Some(Memo { known, changed: false })
     }
 }
 
 fn parse(bytes: &[u8]) -> Option<BTreeMap<Identity, Key>> {
-    let text = std::str::from_utf8(bytes).ok()?;
-    let (body, hash) = text.strip_suffix('\n')?.rsplit_once('\n')?;
-    if Key::parse(hash)? != Key::of(body.as_bytes()) {
-        return None;
-    }
-    body.lines()
+    unseal(bytes)?
+        .lines()
         .map(|line| {
             let mut words = line.split(' ');
             let identity = Identity {
@@ -172,9 +167,7 @@ fn print(known: &BTreeMap<Identity, Key>) -> String {
             format!("{device} {inode} {size} {mtime} {ctime} {key}")
         })
         .collect();
-    let body = lines.join("\n");
-    let hash = Key::of(body.as_bytes());
-    format!("{body}\n{hash}\n")
+    seal(&lines.join("\n"))
 }
 
 impl Store {
@@ -206,10 +199,10 @@ impl Store {
     pub fn remember_digests(&self) {
         let path = self.root().join("inputs.txt");
         let mut memo = self.memo();
-        if !memo.changed {
+        if self.read_only || !memo.changed {
             return;
         }
-        let mut known = Memo::read(&path).known;
+        let mut known = Memo::read(&path).unwrap_or_default().known;
         known.append(&mut memo.known);
         memo.known = known;
         match files::replace(&path, print(&memo.known).as_bytes()) {
@@ -221,6 +214,19 @@ impl Store {
     fn memo(&self) -> std::sync::MutexGuard<'_, Memo> {
         self.inputs.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+/// A memory, for tests of what becomes of a damaged one.
+#[cfg(test)]
+pub(super) fn example() -> String {
+    let identity = Identity {
+        device: 1,
+        inode: 2,
+        size: 3,
+        mtime: 4,
+        ctime: -5,
+    };
+    print(&BTreeMap::from([(identity, Key::of(b"x"))]))
 }
 
 #[cfg(test)]
@@ -238,23 +244,8 @@ mod tests {
     fn the_memory_survives_and_may_be_damaged() -> Result<(), Box<dyn std::error::Error>> {
         let folder = tempfile::tempdir()?;
         let store = Store::open(folder.path())?;
-        let known = BTreeMap::from([(
-            Identity {
-                device: 1,
-                inode: 2,
-                size: 3,
-                mtime: 4,
-                ctime: -5,
-            },
-            Key::of(b"x"),
-        )]);
-        let text = print(&known);
-        assert_eq!(parse(text.as_bytes()), Some(known));
-        for index in 0..text.len() {
-            let mut bytes = text.clone().into_bytes();
-            bytes[index] ^= 1;
-            assert_eq!(parse(&bytes), None, "byte {index}");
-        }
+        let text = example();
+        assert_eq!(parse(text.as_bytes()).map(|known| print(&known)), Some(text));
         std::fs::write(store.root().join("inputs.txt"), "rubbish")?;
         let store = Store::open(folder.path())?;
         let input = folder.path().join("input");

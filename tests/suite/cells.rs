@@ -30,6 +30,7 @@ fn settings(sparsities: &[f64]) -> Settings<'_> {
         pad: false,
         device: device("cpu").expect("a CPU"),
         stop: &|| false,
+        mine: &|_| true,
         progress: &|_, _| {},
     }
 }
@@ -215,4 +216,50 @@ fn an_interruption_loses_no_finished_cell() {
     assert_eq!(resumed.reused, kept);
     let fresh = table(&graph, &targets, &dataset, &Remembered::default(), &going_on).expect("a table");
     assert_eq!(resumed.cells, fresh.cells);
+}
+
+/// A pass that is interrupted anywhere goes on from its sums, and nobody can tell from the values.
+#[test]
+fn an_interrupted_pass_goes_on_where_it_stood() {
+    let (graph, dataset) = (golden::graph("uneven"), golden::dataset("uneven"));
+    let targets = layer_targets(&with_filters(&graph));
+    let sparsities = [0.25, 0.5];
+    let mut settings = settings(&sparsities);
+    settings.micro_batch = 8;
+    let expected = table(&graph, &targets, &dataset, &Remembered::default(), &settings).expect("a table");
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("a pool");
+    let mut taken_up = 0;
+    for limit in [0, 3, 17, 40, 71, 120, 200] {
+        let memory = Remembered::default();
+        let asked = AtomicU64::new(0);
+        let stop = || asked.fetch_add(1, Ordering::Relaxed) > limit;
+        let interrupted = Settings {
+            stop: &stop,
+            ..settings
+        };
+        let mut tries = 0;
+        let found = pool.install(|| {
+            loop {
+                match table(&graph, &targets, &dataset, &memory, &interrupted) {
+                    Err(SensitivityError::Interrupted { .. }) => {
+                        tries += 1;
+                        taken_up += memory.standing();
+                        asked.store(0, Ordering::Relaxed);
+                        if tries == 3 {
+                            break table(&graph, &targets, &dataset, &memory, &settings);
+                        }
+                    }
+                    other => break other,
+                }
+            }
+        });
+        let found = found.expect("a table");
+        assert_eq!(
+            (found.baseline, found.cells),
+            (expected.baseline, expected.cells.clone()),
+            "stopped after {limit}"
+        );
+        assert_eq!(memory.standing(), 0, "nothing is left of a pass that is over");
+    }
+    assert!(taken_up > 0, "no pass was taken up");
 }

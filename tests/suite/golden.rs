@@ -2,18 +2,27 @@
 
 use secateur::dataset::{Config, Dataset, Input, SourceConfig};
 use secateur::graph::Graph;
-use secateur::sensitivity::Memory;
+use secateur::sensitivity::{Memory, Standing};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 /// Values of one metric by what is masked: tables share cells, as they do in a store.
 #[derive(Default)]
-pub struct Remembered(Mutex<BTreeMap<Option<String>, f64>>);
+pub struct Remembered(Mutex<BTreeMap<Option<String>, f64>>, Mutex<Passes>);
+
+/// Sums of passes that are not over, by their cells.
+type Passes = BTreeMap<Vec<Option<String>>, Vec<Standing>>;
 
 impl Remembered {
     pub fn len(&self) -> usize {
         self.0.lock().expect("no worker panicked").len()
+    }
+
+    /// Samples in the sums of the passes that are not over.
+    pub fn standing(&self) -> usize {
+        let passes = self.1.lock().expect("no worker panicked");
+        passes.values().flatten().map(|one| one.samples).sum()
     }
 }
 
@@ -29,6 +38,22 @@ impl Memory for Remembered {
             .expect("no worker panicked")
             .extend(values.iter().cloned());
         Ok(())
+    }
+
+    fn pause(&self, pass: &[Option<String>], standing: &dyn Fn() -> Option<Vec<Standing>>) {
+        let standing = standing().expect("averages have no gaps between micro-batches");
+        self.1
+            .lock()
+            .expect("no worker panicked")
+            .insert(pass.to_vec(), standing);
+    }
+
+    fn resume(&self, pass: &[Option<String>]) -> Option<Vec<Standing>> {
+        self.1.lock().expect("no worker panicked").get(pass).cloned()
+    }
+
+    fn over(&self, pass: &[Option<String>]) {
+        self.1.lock().expect("no worker panicked").remove(pass);
     }
 }
 

@@ -22,6 +22,12 @@ impl Place {
         Ok(place)
     }
 
+    /// Leaves everything where it is, to be looked at.
+    pub fn keep(&mut self) -> PathBuf {
+        self.0.disable_cleanup(true);
+        self.0.path().into()
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }

@@ -131,6 +131,7 @@ fn table(entry: &Entry, listed: &[&str], model: &Path, config: &Config, batch: u
         pad: batching != Batching::Any,
         device: secateur::runtime::device("cpu").expect("a CPU"),
         stop: &|| false,
+        mine: &|_| true,
         progress: &|_, _| {},
     };
     let found = measure(

@@ -13,6 +13,8 @@ mod setup;
 #[cfg(unix)]
 mod test;
 #[cfg(unix)]
+mod torture;
+#[cfg(unix)]
 mod verbs;
 #[cfg(unix)]
 mod zoo;

@@ -3,7 +3,7 @@
 //! Does none of the chores itself.
 
 use crate::checkout::Checkout;
-use crate::{run, setup, test, zoo};
+use crate::{run, setup, test, torture, zoo};
 use anyhow::Result;
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -28,6 +28,12 @@ const VERBS: &[Verb] = &[
         arguments: "",
         about: "set up, then format check, lints and all tests",
         call: test::call,
+    },
+    Verb {
+        name: "torture",
+        arguments: "[--minutes N] [--seed S]",
+        about: "set up, then kill runs at random over broken disks and look at what is left",
+        call: torture::call,
     },
     Verb {
         name: "zoo",
@@ -68,7 +74,8 @@ fn dispatch(arguments: &[OsString]) -> Result<ExitCode> {
         eprint!("error: there is no verb {}\n\n{}", name.display(), help());
         return Ok(ExitCode::from(2));
     };
-    let too_few = !verb.arguments.is_empty() && rest.is_empty();
+    let optional = verb.arguments.is_empty() || verb.arguments.starts_with('[');
+    let too_few = !optional && rest.is_empty();
     let too_many = verb.arguments.is_empty() && !rest.is_empty();
     if too_few || too_many {
         eprintln!("usage: cargo xtask {} {}", verb.name, verb.arguments);

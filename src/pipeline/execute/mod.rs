@@ -5,7 +5,7 @@
 
 mod work;
 
-use super::{Cells, Dag, DagError, Event, Output, Read, Sink, Stage, Status, Stop};
+use super::{Cells, Dag, DagError, Event, Output, Read, Share, Sink, Stage, Status, Stop};
 use crate::store::{Busy, Key, Store, StoreError, Wait};
 use std::collections::BTreeSet;
 use work::Work;
@@ -20,6 +20,8 @@ pub struct Options {
     /// Go on with what does not depend on a failed stage.
     pub keep_going: bool,
     pub wait: Wait,
+    /// Which cells to compute.
+    pub share: Share,
 }
 
 /// What a run did.
@@ -114,10 +116,15 @@ pub fn execute(
                 read.insert(stage.id().into(), artifact);
             }
             broken |= one.status == Status::Failed;
-            run.stopped |= one.status == Status::Skipped;
+            // A part is no less a part for what others have to do.
+            let is_part = matches!(options.share, Share::Part { .. }) && !stop.is_set();
+            run.stopped |= one.status == Status::Skipped && !is_part;
         }
         if !one.status.is_done() && !stop.is_set() {
             output.clear_stale(stage, one.key)?;
+        }
+        for incident in store.incidents() {
+            sink.event(&incident.into());
         }
         sink.event(&Event::StageFinished {
             id: one.id.clone(),

@@ -3,6 +3,7 @@
 use super::*;
 use crate::pipeline::fake::{Act, Fake};
 use crate::pipeline::{InputRecord, Record, StageRecord, Verdict, Versions, assess};
+use crate::store::Patience;
 use serde_json::json;
 use std::path::Path;
 
@@ -14,6 +15,7 @@ fn options() -> Options {
         no_cache: false,
         keep_going: false,
         wait: Wait::Yes,
+        share: Share::Whole,
     }
 }
 
@@ -26,7 +28,14 @@ fn run(folder: &Path, stages: Vec<Fake>, options: &Options) -> Result<Run, Box<d
             .collect(),
     )?;
     let store = Store::open(&folder.join("store"))?;
-    let output = Output::open(&folder.join("out"), Wait::No, &mut || {}, &|| false)?;
+    let output = Output::open(
+        &folder.join("out"),
+        &mut Patience {
+            wait: Wait::No,
+            waiting: &mut |_| {},
+            stopped: &|| false,
+        },
+    )?;
     let run = execute(&dag, &store, &output, options, &Stop::default(), &|_: &Event| {})?;
     let ids: Vec<&str> = dag.stages().map(Stage::id).collect();
     output.remove_gone(&ids, &|_| &["out.txt", "old.txt"])?;

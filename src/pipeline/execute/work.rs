@@ -1,8 +1,10 @@
 //! One stage: its artifact from the store, or computed under a lease.
 
 use super::{Options, RunError, StageRun};
-use crate::pipeline::{Cells, Context, Event, Failure, Outcome, Output, Read, Sink, Stage, Status, Stop};
-use crate::store::{Artifact, Busy, Document, Key, NewArtifact, Store, StoreError};
+use crate::pipeline::{
+    Cells, Context, Event, Failure, Outcome, Output, Read, Share, Sink, Stage, Status, Stop, Waiting,
+};
+use crate::store::{Artifact, Busy, Document, Key, Lock, NewArtifact, Patience, Store, StoreError};
 use serde_json::{Value, json};
 use std::time::Instant;
 
@@ -21,17 +23,14 @@ impl Work<'_> {
     /// Restores or computes the stage; what happened goes into `one`.
     pub fn carry_out(&self, one: &mut StageRun) -> Result<Option<Artifact>, RunError> {
         let start = Instant::now();
-        let result = self.obtain(one);
+        let result = self.obtain_and_place(one);
         one.seconds = start.elapsed().as_secs_f64();
         let failure = match result {
-            Ok(artifact) => match self.output.place(self.stage, &artifact) {
-                Ok(()) => {
-                    self.tell(one, &artifact.notes);
-                    one.files = artifact.files.keys().cloned().collect();
-                    return Ok(Some(artifact));
-                }
-                Err(error) => Failure::of(error),
-            },
+            Ok(artifact) => {
+                self.tell(one, &artifact.notes);
+                one.files = artifact.files.keys().cloned().collect();
+                return Ok(Some(artifact));
+            }
             Err(Trouble::Stage(failure)) => failure,
             Err(Trouble::Busy(Busy::Stopped)) => Failure::Stopped(Cells::default()),
             Err(Trouble::Busy(Busy::Store(error))) => Failure::of(error),
@@ -43,12 +42,37 @@ impl Work<'_> {
                 one.cells = cells;
                 one.message = Some("stopped; what was finished is kept".into());
             }
+            Failure::Elsewhere { cells, missing } => {
+                one.status = Status::Skipped;
+                one.cells = cells;
+                one.message = Some(match self.options.share {
+                    Share::Part { .. } => format!(
+                        "shard {} is computed; {missing} cells are other shards', and `secateur merge` makes the table",
+                        self.options.share
+                    ),
+                    _ => format!(
+                        "{missing} cells are in none of the stores: run the shards that are missing, and merge again"
+                    ),
+                });
+            }
             Failure::Failed(_) => {
                 one.status = Status::Failed;
                 one.message = Some(failure.text());
             }
         }
         Ok(None)
+    }
+
+    /// Once more when the store is taken away under the run.
+    fn obtain_and_place(&self, one: &mut StageRun) -> Result<Artifact, Trouble> {
+        for _ in 0..3 {
+            let artifact = self.obtain(one)?;
+            if self.output.place(self.stage, &artifact)? {
+                return Ok(artifact);
+            }
+        }
+        let root = self.store.root().display();
+        Err(Failure::of(format!("somebody deletes from {root} while this run is at work")).into())
     }
 
     fn obtain(&self, one: &mut StageRun) -> Result<Artifact, Trouble> {
@@ -58,19 +82,28 @@ impl Work<'_> {
         if let Some(artifact) = self.stored(key, one)? {
             return Ok(artifact);
         }
-        let id = self.stage.id();
-        let mut waiting = || {
-            let what = format!("another run, which computes {id}");
-            self.sink.event(&Event::Waiting { what });
-        };
-        let _lease = self
-            .store
-            .lease(key, self.options.wait, &mut waiting, &|| self.stop.is_set())?;
+        let lease = self.store.lease(
+            self.lease_of(&document),
+            &mut Patience {
+                wait: self.options.wait,
+                waiting: &mut Waiting::new(self.sink, self.store, format!("computes {}", self.stage.id())).tell(),
+                stopped: &|| self.stop.is_set(),
+            },
+        )?;
         // Whoever held the lease may have left the very result.
         if let Some(artifact) = self.stored(key, one)? {
             return Ok(artifact);
         }
-        self.compute(&document, one)
+        self.compute(&document, &lease, one)
+    }
+
+    /// Shards are at disjoint cells.
+    fn lease_of(&self, document: &Document) -> Key {
+        let key = self.stage.lease(document);
+        match self.options.share {
+            part @ Share::Part { .. } => Key::of(format!("{key} shard {part}").as_bytes()),
+            _ => key,
+        }
     }
 
     fn stored(&self, key: Key, one: &mut StageRun) -> Result<Option<Artifact>, Trouble> {
@@ -85,7 +118,7 @@ impl Work<'_> {
         Ok(found)
     }
 
-    fn compute(&self, document: &Document, one: &mut StageRun) -> Result<Artifact, Trouble> {
+    fn compute(&self, document: &Document, lease: &Lock, one: &mut StageRun) -> Result<Artifact, Trouble> {
         self.sink.event(&Event::StageStarted {
             id: one.id.clone(),
             kind: one.kind,
@@ -95,17 +128,25 @@ impl Work<'_> {
             stop: self.stop,
             read: self.read,
             fresh: self.options.no_cache,
+            share: self.options.share,
             id: self.stage.id(),
+            lease,
             events: self.sink,
         };
         let Outcome {
             files,
             cells,
+            used,
             summary,
             warnings,
         } = self.stage.run(&context)?;
         let notes = json!({"cells": cells.computed + cells.reused, "summary": summary, "warnings": warnings});
-        let artifact = self.store.put_artifact(document, &NewArtifact { files, notes })?;
+        let new = NewArtifact {
+            files,
+            notes,
+            cells: used,
+        };
+        let artifact = self.store.put_artifact(document, &new)?;
         one.status = Status::Computed;
         one.cells = cells;
         Ok(artifact)
