@@ -7,6 +7,7 @@ mod check;
 mod completions;
 mod dag;
 mod exit;
+mod explain;
 mod jobs;
 mod load;
 mod plan;
@@ -57,6 +58,8 @@ enum Verb {
     Check(check::Args),
     /// Tell what a run would compute, and why.
     Plan(plan::Args),
+    /// Tell why layers lose channels together, or may not lose any.
+    Explain(explain::Args),
     /// Draw the stages of a pipeline.
     Dag(dag::Args),
     /// Print the JSON schema of pipeline files, for editors.
@@ -134,6 +137,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
                 match other {
                     Verb::Check(args) => check::check(args),
                     Verb::Plan(args) => plan::plan(args),
+                    Verb::Explain(args) => explain::explain(args),
                     Verb::Dag(args) => dag::dag(args),
                     Verb::Completions(args) => completions::completions(args),
                     Verb::Schema | Verb::Run(_) => schema::schema(),
