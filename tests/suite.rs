@@ -8,6 +8,8 @@ mod suite {
     #[cfg(feature = "torch")]
     mod docs;
     #[cfg(feature = "torch")]
+    mod explain;
+    #[cfg(feature = "torch")]
     mod family;
     #[cfg(feature = "torch")]
     mod faults;

@@ -3,6 +3,7 @@
 use super::{CliError, say};
 use crate::pipeline::{Dag, InputRecord};
 use crate::spec::{self, Diagnostic, Outside, Set, Spec};
+use crate::stages::explain::{ExplainError, Explanation, explain};
 use crate::stages::{self, Shared};
 use std::fs::File;
 use std::io::Read;
@@ -35,6 +36,11 @@ impl Loaded {
     /// The specification with every default filled in.
     pub fn resolved(&self) -> serde_json::Value {
         self.shared.spec.pipeline.resolved()
+    }
+
+    /// Why layers of the model go together.
+    pub fn explain(&self, layers: &[String]) -> Result<Explanation, ExplainError> {
+        explain(&self.shared, layers)
     }
 
     /// What was read, once stages have run.
@@ -79,6 +85,17 @@ pub fn outlined(files: &[PathBuf], sets: &[String]) -> Result<Vec<Loaded>, CliEr
 pub fn checked(files: &[PathBuf], sets: &[String]) -> Result<Vec<Loaded>, CliError> {
     let loaded = outlined(files, sets)?;
     let diagnostics: Vec<Diagnostic> = loaded.iter().flat_map(|one| stages::check(&one.shared)).collect();
+    if diagnostics.is_empty() {
+        Ok(loaded)
+    } else {
+        Err(show(&diagnostics))
+    }
+}
+
+/// Reads a file of which only the model matters.
+pub fn with_model(file: &Path, sets: &[String]) -> Result<Vec<Loaded>, CliError> {
+    let loaded = outlined(&[file.to_owned()], sets)?;
+    let diagnostics: Vec<Diagnostic> = loaded.iter().flat_map(|one| stages::check_model(&one.shared)).collect();
     if diagnostics.is_empty() {
         Ok(loaded)
     } else {

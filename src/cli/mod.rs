@@ -8,6 +8,7 @@ mod check;
 mod completions;
 mod dag;
 mod exit;
+mod explain;
 mod gc;
 mod jobs;
 mod load;
@@ -62,6 +63,8 @@ enum Verb {
     Check(check::Args),
     /// Tell what a run would compute, and why.
     Plan(plan::Args),
+    /// Tell why layers lose channels together, or may not lose any.
+    Explain(explain::Args),
     /// Draw the stages of a pipeline.
     Dag(dag::Args),
     /// Make one store of several, and the tables of what shards computed.
@@ -178,6 +181,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
                 match other {
                     Verb::Check(args) => check::check(args),
                     Verb::Plan(args) => plan::plan(args),
+                    Verb::Explain(args) => explain::explain(args),
                     Verb::Dag(args) => dag::dag(args),
                     Verb::Gc(args) => gc::gc(args),
                     Verb::Cache(args) => cache::cache(args),

@@ -14,10 +14,10 @@ mod paths;
 
 pub use axes::{Axes, Row, Split, concat, reshape, spread};
 pub use elements::{from_elements, to_elements};
-pub use paths::Paths;
+pub use paths::{Freezing, Link, Paths};
 
 use crate::graph::{NodeId, ParamId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A class of positions that go together, before unions are applied.
 pub type Label = u32;
@@ -88,6 +88,9 @@ pub struct Labels {
     axes: Vec<(ParamId, usize, Label, usize)>,
     first: BTreeMap<(ParamId, usize), Label>,
     unions: Vec<Union>,
+    /// Unions of what was in one class already, and those that have been kept; none where nobody asks for them.
+    spare: Vec<Union>,
+    spares: Option<BTreeSet<(Label, Label, Reason)>>,
     balances: Vec<Balance>,
     multiples: Vec<Multiple>,
     parts: Vec<Parts>,
@@ -103,6 +106,8 @@ impl Default for Labels {
             axes: Vec::new(),
             first: BTreeMap::new(),
             unions: Vec::new(),
+            spare: Vec::new(),
+            spares: None,
             balances: Vec::new(),
             multiples: Vec::new(),
             parts: Vec::new(),
@@ -113,6 +118,19 @@ impl Default for Labels {
 }
 
 impl Labels {
+    /// Labels that keep every union, also between what is in one class already: so the shortest chain is known.
+    pub fn with_every_union() -> Labels {
+        Labels {
+            spares: Some(BTreeSet::new()),
+            ..Labels::default()
+        }
+    }
+
+    /// How many labels there are, the reserved ones included.
+    fn len(&self) -> usize {
+        self.parent.len()
+    }
+
     /// The labels of one axis of a parameter; the same ones whenever they are asked for. An axis of extent 1 is frozen
     /// from the start: its only position cannot go.
     pub fn of_param(&mut self, param: ParamId, axis: usize, extent: usize) -> Vec<Label> {
@@ -163,6 +181,7 @@ impl Labels {
     pub fn unite(&mut self, a: Label, b: Label, reason: Reason) {
         let (mut from, mut into) = (self.find_and_shorten(a), self.find_and_shorten(b));
         if from == into {
+            self.keep_spare(Union { a, b, reason });
             return;
         }
         // The frozen class keeps its name; otherwise the smaller class joins the larger.
@@ -172,6 +191,14 @@ impl Labels {
         self.parent[from as usize] = into;
         self.size[into as usize] += self.size[from as usize];
         self.unions.push(Union { a, b, reason });
+    }
+
+    /// Keeps a union that joined nothing new, once.
+    fn keep_spare(&mut self, union: Union) {
+        let Some(known) = &mut self.spares else { return };
+        if union.a != union.b && known.insert((union.a.min(union.b), union.a.max(union.b), union.reason)) {
+            self.spare.push(union);
+        }
     }
 
     /// Unites two rows position by position.
@@ -238,9 +265,16 @@ impl Labels {
         &self.balances
     }
 
-    /// Every union that joined two classes, in order.
-    pub fn unions(&self) -> &[Union] {
-        &self.unions
+    /// Every union that joined two classes, in order, then those that joined nothing new, where they are kept.
+    pub fn all_unions(&self) -> impl Iterator<Item = Union> {
+        self.unions.iter().chain(&self.spare).copied()
+    }
+
+    fn union_at(&self, index: usize) -> Union {
+        match index.checked_sub(self.unions.len()) {
+            None => self.unions[index],
+            Some(at) => self.spare[at],
+        }
     }
 
     /// What a label stands for; none for the reserved ones.

@@ -3,6 +3,8 @@
 //! Owns how events look. Deliberately decides nothing: it only hears of what the executor did.
 
 mod bars;
+#[cfg(feature = "torch")]
+pub mod explain;
 mod logs;
 mod plain;
 mod summary;

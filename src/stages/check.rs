@@ -20,6 +20,13 @@ pub fn check(shared: &Shared) -> Vec<Diagnostic> {
     found
 }
 
+/// What is wrong with the model alone.
+pub fn check_model(shared: &Shared) -> Vec<Diagnostic> {
+    let mut found = missing_files(shared);
+    found.retain(|fault| fault.path == "model.path");
+    found
+}
+
 /// Contents that cannot be read, one line each.
 pub fn unreadable(shared: &Shared) -> Vec<String> {
     let model = shared.model().err().map(|error| error.to_string());

@@ -52,6 +52,50 @@ pub fn choose(graph: &Graph, patterns: Option<&[LayerPattern]>) -> Result<Vec<La
     Ok(layers)
 }
 
+/// The layer of that name, embeddings included; else what to write instead.
+pub fn named(graph: &Graph, name: &str) -> Result<Layer, String> {
+    const NEAREST: usize = 3;
+    let all = layers(graph);
+    if let Some(layer) = all.iter().find(|layer| layer.name == name) {
+        return Ok(layer.clone());
+    }
+    let mut names: Vec<&str> = all.iter().map(|layer| layer.name.as_str()).collect();
+    let inside: Vec<&str> = names
+        .iter()
+        .copied()
+        .filter(|other| other.starts_with(&format!("{name}.")))
+        .collect();
+    if !inside.is_empty() {
+        return Err(format!(
+            "`{name}` is a module, not a layer; name one of {}",
+            listed(&inside)
+        ));
+    }
+    if let Some(module) = graph
+        .modules
+        .iter()
+        .find(|module| module.path == name && !name.is_empty())
+    {
+        let class = &module.class;
+        return Err(format!(
+            "`{name}` is a {class}; layers are convolutions, linear layers and embeddings"
+        ));
+    }
+    let mut near = Vec::new();
+    while let Some(next) = nearest(name, names.iter().copied()).filter(|_| near.len() < NEAREST) {
+        names.retain(|other| *other != next);
+        near.push(format!("`{next}`"));
+    }
+    Err(match near.split_last() {
+        None => format!("no layer is called `{name}`; layers are {}", listed(&names)),
+        Some((last, [])) => format!("no layer is called `{name}`; did you mean {last}?"),
+        Some((last, rest)) => format!(
+            "no layer is called `{name}`; did you mean {} or {last}?",
+            rest.join(", ")
+        ),
+    })
+}
+
 /// A name matches itself, whatever characters it has; else the pattern is a glob.
 fn matcher(pattern: &str) -> impl Fn(&str) -> bool {
     let glob = globset::Glob::new(pattern).map(|glob| glob.compile_matcher()).ok();

@@ -68,6 +68,7 @@ impl MaskFix {
                     approximate: self.step.approximate,
                     // That the groups of a convolution lose equally many filters is asked by the multiples.
                     tie_groups: axis == Axis::Inputs,
+                    ..Cut::default()
                 };
                 (ties::exact(&self.shared.walk_cut(cut)?.walked, axis), Rules::Exact)
             }

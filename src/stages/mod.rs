@@ -6,6 +6,7 @@
 mod check;
 mod data;
 mod dependencies;
+pub mod explain;
 mod flops;
 mod inputs;
 mod layers;
@@ -15,7 +16,7 @@ mod shared;
 mod stored;
 mod tables;
 
-pub use check::{check, unreadable};
+pub use check::{check, check_model, unreadable};
 pub use shared::Shared;
 
 use crate::pipeline::{Dag, DagError, Stage, Versions};

@@ -223,6 +223,7 @@ impl Shared {
                 },
                 approximate: cut.approximate,
                 tie_groups: cut.tie_groups,
+                every_reason: cut.every_reason,
                 ..Options::of_inputs(inputs.iter().map(batched))
             };
             let walked = topology::walk(graph, &options, evaluator());
@@ -251,6 +252,8 @@ pub struct Cut {
     pub approximate: bool,
     /// Whether the groups of a convolution lose the same positions ([`Options::tie_groups`]).
     pub tie_groups: bool,
+    /// For explanations ([`Options::every_reason`]).
+    pub every_reason: bool,
 }
 
 impl Default for Cut {
@@ -259,6 +262,7 @@ impl Default for Cut {
             heads: HeadCut::default(),
             approximate: false,
             tie_groups: true,
+            every_reason: false,
         }
     }
 }

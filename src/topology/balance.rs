@@ -38,13 +38,18 @@ pub(super) fn settle(walked: &mut Walked) {
         let mut frozen: Vec<(Label, Reason)> = Vec::new();
         for balance in walked.labels.balances() {
             let counts = counts(walked, balance);
+            // Named by a position that the operator itself touches.
+            let own = |root: Label| {
+                let mut all = balance.blocks.iter().flatten().copied();
+                all.find(|&label| walked.labels.find(label) == root).unwrap_or(root)
+            };
             let why = Reason {
                 node: Some(balance.node),
                 what: "cannot lose equally many in each of its groups",
             };
             for (&root, count) in &counts {
                 if root != FROZEN && !even(count) && only_block(count).is_none() {
-                    frozen.push((root, why));
+                    frozen.push((own(root), why));
                 }
             }
             // Of the classes that lie in one block each, every block needs equally many.
@@ -56,14 +61,14 @@ pub(super) fn settle(walked: &mut Walked) {
             }
             if !even(&each) {
                 let uneven = counts.iter().filter(|&(&root, count)| root != FROZEN && !even(count));
-                frozen.extend(uneven.map(|(&root, _)| (root, why)));
+                frozen.extend(uneven.map(|(&root, _)| (own(root), why)));
             }
         }
         if frozen.is_empty() {
             return;
         }
-        for (root, why) in frozen {
-            walked.labels.unite(root, FROZEN, why);
+        for (label, why) in frozen {
+            walked.labels.unite(label, FROZEN, why);
         }
     }
 }

@@ -223,15 +223,12 @@ fn heads(walked: &Walked, roots: &[Label]) -> Option<Heads> {
 
 fn frozen(walked: &Walked, layers: &[Layer]) -> Vec<Frozen> {
     let paths = Paths::new(&walked.labels);
-    let mut found = Vec::new();
-    for layer in layers {
-        let Some(reason) = why_frozen(walked, &paths, layer) else {
-            continue;
-        };
-        found.push(Frozen {
+    let freezing = paths.freezing();
+    let reasons = layers.iter().filter_map(|layer| {
+        why_frozen(walked, &freezing, layer).map(|reason| Frozen {
             layer: layer.name.clone(),
             reason,
-        });
-    }
-    found
+        })
+    });
+    reasons.collect()
 }

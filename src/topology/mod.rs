@@ -15,7 +15,10 @@ mod tests;
 mod walk;
 
 pub use coupling::{Coupling, Frozen, Group, Heads, ParamUnits, coupling};
-pub use explain::{place, why_frozen};
+pub use explain::{
+    About, Channels, Coupled, Drawing, DrawnGroup, Explanation, FrozenPart, Member, Operator, Part, Side, Step,
+    explain, place, ranges, shape,
+};
 pub use flops::{Cost, Flops, flops};
 pub use layers::{Layer, LayerKind, layers};
 pub use nni::{NniSets, nni_sets};

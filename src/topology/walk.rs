@@ -18,6 +18,8 @@ pub struct Options {
     /// Tie the positions that the groups of a convolution read, so that a unit takes the same from each. Without it only
     /// the multiples are noted.
     pub tie_groups: bool,
+    /// Keep every reason, so that explanations are the shortest ([`Labels::with_every_union`]).
+    pub every_reason: bool,
 }
 
 impl Options {
@@ -33,6 +35,7 @@ impl Options {
             heads: Split::Within,
             approximate: false,
             tie_groups: true,
+            every_reason: false,
         }
     }
 }
@@ -94,7 +97,11 @@ fn walk_once<'g>(
     let mut walked = Walked {
         graph,
         facts: vec![Fact::Unknown; graph.values.len()],
-        labels: Labels::default(),
+        labels: if options.every_reason {
+            Labels::with_every_union()
+        } else {
+            Labels::default()
+        },
         macs: vec![0; graph.nodes.len()],
         issues: graph.issues.clone(),
         heads: options.heads,

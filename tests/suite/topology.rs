@@ -3,13 +3,14 @@
 //! `tests/oracles/small_networks.py` made them. For both cuts of attention heads a half of each group's units is removed,
 //! one group at a time and all groups at once, and the result compared in float64 with the network whose units are zeroed.
 
-use secateur::graph::{Evaluate, Graph, ParamId};
-use secateur::labels::Split;
+use secateur::graph::{Evaluate, Graph, NodeId, ParamId};
+use secateur::labels::{FROZEN, Label, Link, Paths, Split};
 use secateur::mask::{LayerMask, Mask, MaskSet, file};
+use secateur::ops::Fact;
 use secateur::prune::{Removal, proof, zero};
 use secateur::runtime::Runtime;
 use secateur::tensor::{DType, Tensor};
-use secateur::topology::{Coupling, Group, Options, Walked, coupling, walk};
+use secateur::topology::{Coupling, Group, Options, Walked, coupling, layers, place, walk};
 use std::path::{Path, PathBuf};
 
 use super::run::{Checked, Place};
@@ -197,7 +198,7 @@ fn small_networks_are_proven_by_removal() {
 }
 
 /// A folder with the archive of one network and a pipeline over it.
-fn place(network: &str, steps: &str) -> Result<Place, Box<dyn std::error::Error>> {
+fn prepare(network: &str, steps: &str) -> Result<Place, Box<dyn std::error::Error>> {
     let place = Place::new()?;
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden/grouped/data.npz");
     std::fs::copy(folder().join(format!("{network}.pt")), place.path("model.pt"))?;
@@ -219,7 +220,7 @@ fn json(place: &Place, file: &str) -> Result<serde_json::Value, Box<dyn std::err
 
 #[test]
 fn heads_are_cut_as_the_step_says() -> Checked {
-    let place = place(
+    let place = prepare(
         "fused",
         "  - dependencies: {}
   - dependencies: {id: whole, heads: whole}
@@ -254,7 +255,7 @@ fn heads_are_cut_as_the_step_says() -> Checked {
 
 #[test]
 fn masks_and_cells_follow_the_cut_of_heads() -> Checked {
-    let place = place(
+    let place = prepare(
         "fused",
         "  - mask_fix: {id: whole, masks: masks.safetensors, heads: whole}
   - mask_fix: {id: within, masks: masks.safetensors}
@@ -290,4 +291,71 @@ fn masks_and_cells_follow_the_cut_of_heads() -> Checked {
     // One of two heads; four of the eight channels that the layer norms mix.
     assert_eq!((cell("cells")?, cell("mixed")?), ((1, 2), (4, 8)));
     Ok(())
+}
+
+/// Whether an operator touches a label: it stands in a row of something that the operator reads or gives.
+fn touches(walked: &Walked, node: NodeId, label: Label) -> bool {
+    fn holds(fact: &Fact, label: Label) -> bool {
+        match fact {
+            Fact::Tensor(tensor) => tensor.axes.rows.iter().flatten().any(|row| row.contains(&label)),
+            Fact::List(items) => items.iter().any(|item| holds(item, label)),
+            _ => false,
+        }
+    }
+    let node = walked.graph.node(node);
+    let mut values = node.reads().into_iter().chain(node.outputs.iter().copied());
+    values.any(|value| holds(walked.fact(value), label))
+}
+
+/// Each operator of a chain touches both ends of its step, and each step starts where the last one ended.
+#[test]
+fn every_step_of_every_chain_is_true() {
+    let runtime = Runtime::new();
+    let (mut chains, mut frozen) = (0, 0);
+    for entry in entries() {
+        let graph = read(&entry);
+        let options = Options {
+            every_reason: true,
+            ..options(&entry, 2, Split::Within)
+        };
+        let mut walked = walk(&graph, &options, &runtime);
+        coupling(&mut walked);
+        let paths = Paths::new(&walked.labels);
+        let freezing = paths.freezing();
+        let layers = layers(&graph);
+        let rows: Vec<Vec<Label>> = layers
+            .iter()
+            .map(|layer| walked.labels.row(layer.weight, layer.output_axis()).unwrap_or_default())
+            .collect();
+        let hold = |chain: &[Link]| {
+            for (at, link) in chain.iter().enumerate() {
+                assert!(at == 0 || chain[at - 1].to == link.from, "{}: a gap", entry.name);
+                let Some(node) = link.reason.node else { continue };
+                for end in [link.from, link.to].into_iter().filter(|&end| end != FROZEN) {
+                    assert!(
+                        touches(&walked, node, end),
+                        "{}: {} does not touch {:?}: {}",
+                        entry.name,
+                        place(&graph, node),
+                        walked.labels.position(end),
+                        link.reason.what
+                    );
+                }
+            }
+        };
+        for (at, from) in rows.iter().enumerate() {
+            for to in &rows[at + 1..] {
+                let chain = paths.shortest(from, &to.iter().copied().collect());
+                chains += usize::from(chain.is_some());
+                hold(&chain.unwrap_or_default());
+            }
+            for &label in from {
+                let chain = freezing.chain(label);
+                assert_eq!(chain.is_some(), walked.labels.find(label) == FROZEN);
+                frozen += usize::from(chain.is_some());
+                hold(&chain.unwrap_or_default());
+            }
+        }
+    }
+    assert!(chains > 30 && frozen > 500, "{chains} chains, {frozen} frozen channels");
 }
