@@ -3,8 +3,8 @@
 //! A YAML file names a model, a dataset, a metric and a list of steps; `secateur run` resolves it into stages with cached
 //! results. Two towers stand beside each other and know nothing of one another:
 //!
-//! - the **run tower** ([`spec`], [`store`], [`pipeline`]) reads pipeline files, orders stages and keeps what they leave
-//!   under the hash of what they read; it knows nothing of tensors;
+//! - the **run tower** ([`spec`], [`store`], [`pipeline`], [`history`], [`schedule`]) reads pipeline files, orders
+//!   stages, keeps what they leave under the hash of what they read, and remembers runs; it knows nothing of tensors;
 //! - the **model tower** ([`formats`] … `sensitivity`) reads model files into one [`graph`] and analyses it; it knows
 //!   nothing of YAML, stages or caches.
 //!
@@ -12,7 +12,7 @@
 //! lines and holds it:
 //!
 //! ```text
-//! cli → report → stages → pipeline → {store, spec}
+//! cli → report → stages → history → pipeline → {store, spec}    cli → schedule → spec
 //! stages → sensitivity → prune → mask → topology → ops → labels → graph → tensor
 //! readers → {formats, graph}    runtime → graph    dataset → formats    metric → {dataset, graph}
 //! ```
@@ -42,6 +42,7 @@ pub mod cli;
 pub mod dataset;
 pub mod formats;
 pub mod graph;
+pub mod history;
 pub mod labels;
 pub mod mask;
 pub mod metric;
@@ -52,6 +53,7 @@ pub mod readers;
 pub mod report;
 #[cfg(feature = "torch")]
 pub mod runtime;
+pub mod schedule;
 #[cfg(feature = "torch")]
 pub mod sensitivity;
 pub mod spec;

@@ -16,6 +16,8 @@ mod suite {
     #[cfg(feature = "torch")]
     mod golden;
     #[cfg(feature = "torch")]
+    mod history;
+    #[cfg(feature = "torch")]
     mod housekeeping;
     #[cfg(feature = "torch")]
     mod mask_fix;
@@ -31,6 +33,8 @@ mod suite {
     mod results;
     #[cfg(feature = "torch")]
     mod run;
+    #[cfg(feature = "torch")]
+    mod schedule;
     #[cfg(feature = "torch")]
     mod sensitivity;
     #[cfg(feature = "torch")]

@@ -1,6 +1,7 @@
 //! Exit codes, decided in one place.
 
 use super::CliError;
+use crate::history::HistoryError;
 use crate::pipeline::{Run, RunError};
 use crate::store::{Busy, StoreError};
 
@@ -53,6 +54,8 @@ impl Exit {
             Exit::StageFailed
         } else if run.failed() || run.stopped {
             Exit::Incomplete
+        } else if run.gate_failed() {
+            Exit::GateFailed
         } else {
             Exit::Done
         }
@@ -61,7 +64,9 @@ impl Exit {
     /// The end of what could not be carried out.
     pub fn of_error(error: &CliError) -> Exit {
         match error {
-            CliError::Invalid | CliError::Usage(_) | CliError::Run(RunError::Dag(_)) => Exit::Usage,
+            CliError::Invalid | CliError::Usage(_) | CliError::Schedule(_) | CliError::Run(RunError::Dag(_)) => {
+                Exit::Usage
+            }
             // What was named is the wrong one.
             CliError::Store(
                 StoreError::Missing { .. }
@@ -73,7 +78,10 @@ impl Exit {
             CliError::Stopped | CliError::Run(RunError::Busy(Busy::Stopped)) => Exit::Incomplete,
             CliError::Run(RunError::Busy(Busy::Store(_)) | RunError::Store(_))
             | CliError::Store(_)
+            | CliError::History(HistoryError::Store(_))
+            | CliError::File { .. }
             | CliError::Output(_) => Exit::StageFailed,
+            CliError::History(_) => Exit::Usage,
         }
     }
 }

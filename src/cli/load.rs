@@ -2,7 +2,7 @@
 
 use super::{CliError, say};
 use crate::pipeline::{Dag, InputRecord};
-use crate::spec::{self, Diagnostic, Outside, Set, Spec};
+use crate::spec::{self, Diagnostic, Hook, Outside, Schedule, Set, Spec};
 use crate::stages::explain::{ExplainError, Explanation, explain};
 use crate::stages::{self, Shared};
 use std::fs::File;
@@ -31,6 +31,32 @@ impl Loaded {
             (None, None) => PathBuf::from("out"),
         };
         parent.join(self.name())
+    }
+
+    /// The name of the file's pipelines, without the values of a matrix.
+    pub fn family(&self) -> &str {
+        &self.shared.spec.family
+    }
+
+    /// When the pipeline runs by itself.
+    pub fn schedule(&self) -> Option<&Schedule> {
+        self.shared.spec.pipeline.schedule.as_ref()
+    }
+
+    /// Whether the file says where results go.
+    pub fn writes_output(&self) -> bool {
+        self.shared.spec.pipeline.output.is_some()
+    }
+
+    /// What runs after a failure, and after a change.
+    pub fn hooks(&self) -> (Option<&Hook>, Option<&Hook>) {
+        let pipeline = &self.shared.spec.pipeline;
+        (pipeline.on_failure.as_ref(), pipeline.on_change.as_ref())
+    }
+
+    /// The folder that the file's paths are relative to.
+    pub fn base(&self) -> &Path {
+        self.shared.base()
     }
 
     /// The specification with every default filled in.
@@ -120,7 +146,7 @@ fn load(file: &Path, spec: Spec) -> Result<Loaded, Vec<Diagnostic>> {
 }
 
 /// The files and the environment of this process.
-struct Surroundings;
+pub struct Surroundings;
 
 impl Outside for Surroundings {
     fn file(&self, path: &Path) -> std::io::Result<Vec<u8>> {
@@ -144,7 +170,7 @@ fn read(file: &Path) -> std::io::Result<Vec<u8>> {
     Ok(content)
 }
 
-fn show(diagnostics: &[Diagnostic]) -> CliError {
+pub fn show(diagnostics: &[Diagnostic]) -> CliError {
     let colour = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
     if !diagnostics.is_empty() {
         say(spec::render(diagnostics, colour).trim_end());

@@ -7,14 +7,19 @@ mod cache;
 mod check;
 mod completions;
 mod dag;
+mod diff;
 mod exit;
 mod explain;
 mod gc;
+mod hooks;
 mod jobs;
 mod load;
 mod merge;
 mod plan;
+mod recording;
 mod run;
+mod runs;
+mod schedule;
 mod schema;
 mod signals;
 mod size;
@@ -22,8 +27,10 @@ mod waiting;
 
 pub use exit::Exit;
 
+use crate::history::HistoryError;
 use crate::pipeline::RunError;
 use crate::report::{LogFormat, Verbosity, init_logs};
+use crate::schedule::ScheduleError;
 use crate::store::{Store, StoreError};
 use clap::{ArgAction, Parser, Subcommand};
 use indicatif::MultiProgress;
@@ -73,6 +80,12 @@ enum Verb {
     Gc(gc::Args),
     /// Look after the store: size, verify, export, import.
     Cache(cache::Args),
+    /// List the runs of a store, or tell about one.
+    Runs(runs::Args),
+    /// Compare two runs, or a pipeline at two git revisions.
+    Diff(diff::Args),
+    /// Run a pipeline at the times of its schedule.
+    Schedule(schedule::Args),
     /// Print the JSON schema of pipeline files, for editors.
     Schema,
     /// Print a shell's completions.
@@ -152,6 +165,12 @@ pub enum CliError {
     Run(#[from] RunError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    #[error(transparent)]
+    Schedule(ScheduleError),
+    #[error("{}: {source}", path.display())]
+    File { path: PathBuf, source: io::Error },
     #[error("cannot write results to stdout: {0}")]
     Output(io::Error),
 }
@@ -185,6 +204,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
                     Verb::Dag(args) => dag::dag(args),
                     Verb::Gc(args) => gc::gc(args),
                     Verb::Cache(args) => cache::cache(args),
+                    Verb::Runs(args) => runs::runs(args),
+                    Verb::Diff(args) => diff::diff(args),
+                    Verb::Schedule(args) => schedule::schedule(args),
                     Verb::Completions(args) => completions::completions(args),
                     Verb::Schema | Verb::Run(_) | Verb::Merge(_) => schema::schema(),
                 }

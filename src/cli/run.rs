@@ -1,18 +1,21 @@
 //! `run FILE…`: validates all, then runs them in order.
 
 use super::load::{self, Loaded};
+use super::recording::Recording;
 use super::waiting::WaitArgs;
 use super::{CliError, Exit, FileArgs, PlaceArgs, answer, catch, end_of, jobs, signals};
 use crate::pipeline::{
     Event, Options, Output, Record, RunError, Share, Sink, Stage, StageRecord, Stop, Waiting, execute,
 };
 use crate::report::{LogFormat, Mode, Reporter, summary};
+use crate::spec::Period;
 use crate::store::{Lock, Patience, Store};
 use indicatif::MultiProgress;
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -37,6 +40,9 @@ pub struct Args {
     keep_going: bool,
     #[command(flatten)]
     wait: WaitArgs,
+    /// Wait a random time up to this long before anything starts (90s, 10m, 2h): for schedules without a jitter of their own.
+    #[arg(long, value_name = "TIME")]
+    jitter: Option<Period>,
     /// Compute the K-th of N parts of the cells, into a folder of its own; `secateur merge` makes the tables.
     #[arg(long, value_name = "K/N", default_value_t, hide_default_value = true)]
     shard: Share,
@@ -85,6 +91,9 @@ pub fn run_after(
     let stop = Stop::default();
     signals::listen(&stop);
     jobs::set(args.jobs.unwrap_or_else(jobs::physical_cores));
+    if !linger(args.jitter, &stop) {
+        return Ok(Exit::Incomplete);
+    }
     let loaded = load::checked(&args.files, &args.file.sets)?;
     refuse_shared_folders(args, &loaded)?;
     refuse_unknown_ids(args, &loaded)?;
@@ -130,7 +139,16 @@ fn run_one(args: &Args, loaded: &Loaded, store: &Store, stop: &Stop, sink: &dyn 
         wait,
         share,
     };
-    let run = execute(&loaded.dag, store, &output, &options, stop, sink)?;
+    let recording = Recording::start(store, loaded, &folder);
+    let run = match execute(&loaded.dag, store, &output, &options, stop, sink) {
+        Ok(run) => run,
+        Err(error) => {
+            let error = CliError::from(error);
+            recording.end(Exit::of_error(&error), None);
+            return Err(error);
+        }
+    };
+    let exit = Exit::of_run(&run, args.keep_going);
     output.remove_gone(&ids, &crate::stages::names_of_kind)?;
     output.write_record(&Record {
         version: 1,
@@ -144,8 +162,25 @@ fn run_one(args: &Args, loaded: &Loaded, store: &Store, stop: &Stop, sink: &dyn 
         name: loaded.name().into(),
         seconds: start.elapsed().as_secs_f64(),
     });
+    recording.end(exit, Some(&run));
     answer(&summary(loaded.name(), &folder, &run))?;
-    Ok(Exit::of_run(&run, args.keep_going))
+    Ok(exit)
+}
+
+/// Waits a random part of a period; false when it was stopped meanwhile.
+fn linger(jitter: Option<Period>, stop: &Stop) -> bool {
+    let Some(jitter) = jitter else { return true };
+    let drawn = RandomState::new().build_hasher().finish();
+    let wait = jitter.duration().mul_f64(drawn as f64 / u64::MAX as f64);
+    tracing::info!("waiting {} s of up to {jitter}", wait.as_secs());
+    let end = Instant::now() + wait;
+    while Instant::now() < end {
+        if stop.is_set() {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(50).min(end.saturating_duration_since(Instant::now())));
+    }
+    true
 }
 
 /// Keeps housekeeping away while this run is at work.

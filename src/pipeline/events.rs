@@ -41,6 +41,11 @@ pub enum Event {
         /// Where it lies now.
         aside: Option<PathBuf>,
     },
+    /// A gate found results beyond a bound.
+    BoundBroken {
+        id: String,
+        message: String,
+    },
     StageFinished {
         id: String,
         kind: &'static str,

@@ -20,7 +20,7 @@ pub use record::{InputRecord, Previous, Record, StageRecord, Versions};
 pub use share::Share;
 
 use crate::store::{Artifact, Document, Key, Lock, Store};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Artifacts of the stages that a stage reads, by id.
@@ -57,7 +57,7 @@ impl Status {
 }
 
 /// How many cells a stage computed, and how many it found in the store.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cells {
     pub computed: u64,
     pub reused: u64,
@@ -75,6 +75,8 @@ pub struct Outcome {
     pub summary: Vec<String>,
     /// What a person should know; stored with the files, so that a cached stage warns as well.
     pub warnings: Vec<String>,
+    /// Bounds that the results break: they are valid, and the run ends with an exit code of its own.
+    pub failures: Vec<String>,
 }
 
 /// Why a stage left nothing.

@@ -48,7 +48,8 @@ impl Output {
         let folder = self.folder.join(stage.id());
         files::make_folder(&folder)?;
         let mut changed = false;
-        for name in artifact.files.keys() {
+        // A name that begins with a dot stays in the store: it is for later comparisons, not for the user.
+        for name in artifact.files.keys().filter(|name| !name.starts_with('.')) {
             let target = folder.join(name);
             let Some(bytes) = artifact.read(name)? else {
                 return Ok(false);

@@ -2,7 +2,7 @@
 
 use super::{Cells, StageRun};
 use crate::store::Key;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ pub struct Record {
 }
 
 /// A file that the run read.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputRecord {
     /// As the pipeline file has it.
     pub path: String,
@@ -36,10 +36,13 @@ pub struct StageRecord {
     pub key: Option<Key>,
     pub cells: Cells,
     pub seconds: f64,
+    /// Bounds that a gate found broken.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    pub failures: Vec<String>,
 }
 
 /// What computed.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Versions {
     pub secateur: String,
     pub libtorch: Option<String>,
@@ -56,6 +59,7 @@ impl From<&StageRun> for StageRecord {
             cells: run.cells,
             // Milliseconds are enough for a person and keep the file readable.
             seconds: (run.seconds * 1000.0).round() / 1000.0,
+            failures: run.failures.clone(),
         }
     }
 }

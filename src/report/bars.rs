@@ -48,6 +48,7 @@ impl Bars {
             | Event::Waiting { .. }
             | Event::Warning { .. }
             | Event::Damaged { .. }
+            | Event::BoundBroken { .. }
             | Event::RunFinished { .. } => {}
         }
         if let Some(text) = state_change(event) {

@@ -5,10 +5,12 @@
 mod bars;
 #[cfg(feature = "torch")]
 pub mod explain;
+mod history;
 mod logs;
 mod plain;
 mod summary;
 
+pub use history::{comparison, fields, run_details, run_table};
 pub use logs::{LogFormat, Verbosity, init_logs};
 pub use summary::summary;
 
@@ -72,6 +74,7 @@ impl Sink for Reporter {
     fn event(&self, event: &Event) {
         match event {
             Event::Warning { id, message } => tracing::warn!("{id}: {message}"),
+            Event::BoundBroken { id, message } => tracing::error!("{id}: {message}"),
             Event::StageFinished {
                 id,
                 status: Status::Failed,

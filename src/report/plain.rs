@@ -73,6 +73,7 @@ impl Plain {
             | Event::Waiting { .. }
             | Event::Warning { .. }
             | Event::Damaged { .. }
+            | Event::BoundBroken { .. }
             | Event::RunFinished { .. } => {}
         }
         if let Some(text) = state_change(event) {
@@ -142,8 +143,12 @@ pub(super) fn state_change(event: &Event) -> Option<String> {
             }
             Some(text)
         }
-        // What is damaged is logged as a warning, in every mode.
-        Event::Progress { .. } | Event::Warning { .. } | Event::Damaged { .. } | Event::RunFinished { .. } => None,
+        // What is damaged or broken is logged, in every mode.
+        Event::Progress { .. }
+        | Event::Warning { .. }
+        | Event::Damaged { .. }
+        | Event::BoundBroken { .. }
+        | Event::RunFinished { .. } => None,
     }
 }
 

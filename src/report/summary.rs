@@ -35,6 +35,9 @@ fn block(text: &mut String, folder: &Path, stage: &StageRun) {
     if let Some(message) = stage.message.as_ref().filter(|_| !stage.status.is_done()) {
         let _ = writeln!(text, "  {message}");
     }
+    for line in &stage.failures {
+        let _ = writeln!(text, "  broken: {line}");
+    }
     for line in &stage.summary {
         let _ = writeln!(text, "  {line}");
     }
@@ -78,6 +81,7 @@ mod tests {
             seconds: 0.0,
             files: files.iter().map(|&file| file.to_owned()).collect(),
             summary: vec!["1 000 000 macs".into()],
+            failures: Vec::new(),
             message: message.map(Into::into),
         };
         let mut failed = stage("other", Status::Failed, &[], Some("it broke"));

@@ -13,9 +13,11 @@ use super::bounds::{
     Choices, allowed, allowed_values, and, choices, expected_keys, fits, has_type, home, or, out_of_range, required,
     resolve,
 };
+use super::cron::Cron;
 use super::diagnostic::{Diagnostic, Sources, Span};
 use super::near::nearest;
 use super::node::{Data, Entry, Node, item_path, key_path, shorten};
+use super::schedule::{Period, Timezone};
 use super::tree::plain;
 use super::words::{Device, FilePath, LayerPattern, Name, WordError};
 
@@ -332,6 +334,9 @@ impl<'a> Checker<'a> {
     }
 
     fn mapping(&mut self, schema: &'a Value, entries: &mut [Entry], span: Span, path: &str, key: Option<Span>) {
+        if let Some(values) = schema.get("additionalProperties").filter(|values| values.is_object()) {
+            return self.named(values, entries, path);
+        }
         let properties = match schema.get("properties") {
             Some(Value::Object(properties)) => properties,
             _ => &*NO_KEYS,
@@ -396,6 +401,17 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// A mapping whose keys are names or patterns of layers.
+    fn named(&mut self, values: &'a Value, entries: &mut [Entry], path: &str) {
+        for entry in entries {
+            let below = key_path(path, &entry.key);
+            if let Err(error) = entry.key.parse::<LayerPattern>() {
+                self.report(entry.span, &below, error.to_string());
+            }
+            self.node(values, &mut entry.value, &below, Some(entry.span));
+        }
+    }
+
     fn items(&mut self, schema: &'a Value, items: &mut [Node], key: Span, path: &str) {
         let least = schema.get("minItems").and_then(Value::as_u64).unwrap_or(0);
         if (items.len() as u64) < least {
@@ -429,6 +445,9 @@ fn word_rule(name: &str) -> Option<fn(&str) -> Option<WordError>> {
         "FilePath" => Some(rule::<FilePath>),
         "Device" => Some(rule::<Device>),
         "LayerPattern" => Some(rule::<LayerPattern>),
+        "Cron" => Some(rule::<Cron>),
+        "Timezone" => Some(rule::<Timezone>),
+        "Period" => Some(rule::<Period>),
         _ => None,
     }
 }

@@ -13,12 +13,14 @@
 
 mod bounds;
 mod check;
+mod cron;
 mod diagnostic;
 mod family;
 mod model;
 mod near;
 mod node;
 mod rules;
+mod schedule;
 mod schema;
 mod set;
 mod sources;
@@ -32,10 +34,12 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+pub use cron::Cron;
 pub use diagnostic::{Diagnostic, Spans, render};
 pub use family::Outside;
 pub use model::{InputType, Model, ModelInput, OutputChoice};
 pub use near::nearest;
+pub use schedule::{Hook, Period, Schedule, Timezone};
 pub use schema::schema_json;
 pub use set::Set;
 pub use sources::{
@@ -43,8 +47,8 @@ pub use sources::{
     ImageFolderSource, JsonField, NpySource, ParquetSource, Source, WebdatasetLabel, WebdatasetSource,
 };
 pub use steps::{
-    Compat, Dependencies, DependencyKind, EarlyStop, Flops, Granularity, HeadCut, MaskFix, Masks, Method, Sensitivity,
-    Step, StepMasks, StopMode, round_sparsity,
+    Against, Bounds, CellBounds, Compat, Dependencies, DependencyKind, Drift, EarlyStop, Flops, Gate, Granularity,
+    HeadCut, MaskFix, Masks, Method, Sensitivity, Step, StepMasks, StopMode, round_sparsity,
 };
 pub use types::{
     Dataset, InputPath, Metric, Normalize, Pipeline, Precision, Samples, ScriptedDirection, ScriptedMetric,
@@ -53,7 +57,8 @@ pub use words::{Device, FilePath, LayerPattern, Name, WordError};
 
 use diagnostic::{Place, Sources, Span};
 use family::Nothing;
-use node::{Data, Node, item_path, key_path};
+pub use node::key_path;
+use node::{Data, Node, item_path};
 use tree::Reader;
 
 /// The largest pipeline file that is read, in bytes.
@@ -69,6 +74,8 @@ pub struct Spec {
     pub pipeline: Pipeline,
     /// Where it says so.
     pub spans: Spans,
+    /// The pipeline's name without what a matrix added.
+    pub family: String,
 }
 
 /// Reads a text that stands alone: without other files, variables of the environment, or a matrix of several pipelines.
@@ -112,6 +119,11 @@ pub fn read_family(
         }
     }
     family::substitute(&mut root, outside, &sources, &mut faults);
+    let family = root
+        .get("name")
+        .map(Node::to_json)
+        .and_then(|name| name.as_str().map(str::to_owned));
+    let family = family.unwrap_or_default();
     let members = family::expand(root, &sources, &mut faults);
     let mut specs = Vec::new();
     for mut member in members {
@@ -119,7 +131,7 @@ pub fn read_family(
         check::check(&mut member, schema, &sources, &mut found);
         rules::apply(&member, &sources, &mut found);
         if found.is_empty() && faults.is_empty() {
-            match finish(&member, &sources) {
+            match finish(&member, &sources, &family) {
                 Ok(spec) => specs.push(spec),
                 Err(fault) => found.push(*fault),
             }
@@ -143,7 +155,7 @@ pub fn read_family(
 }
 
 /// The types from a tree in which nothing is wrong.
-fn finish(root: &Node, sources: &Sources) -> Result<Spec, Box<Diagnostic>> {
+fn finish(root: &Node, sources: &Sources, family: &str) -> Result<Spec, Box<Diagnostic>> {
     let mut spans = Spans {
         sources: sources.clone(),
         ..Spans::default()
@@ -152,7 +164,12 @@ fn finish(root: &Node, sources: &Sources) -> Result<Spec, Box<Diagnostic>> {
     match serde_path_to_error::deserialize::<_, Pipeline>(root.to_json()) {
         Ok(mut pipeline) => {
             pipeline.normalise();
-            Ok(Spec { pipeline, spans })
+            let family = family.to_owned();
+            Ok(Spec {
+                pipeline,
+                spans,
+                family,
+            })
         }
         Err(error) => {
             let path = error.path().to_string();

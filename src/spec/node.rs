@@ -165,7 +165,7 @@ pub(super) fn item_path(path: &str, index: usize) -> String {
 }
 
 /// The path of a key of a mapping.
-pub(super) fn key_path(path: &str, key: &str) -> String {
+pub fn key_path(path: &str, key: &str) -> String {
     let plain = !key.is_empty() && key.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-');
     let key = shorten(key);
     match (path.is_empty(), plain) {

@@ -23,8 +23,10 @@ pub(super) fn apply(root: &Node, sources: &Sources, faults: &mut Vec<Diagnostic>
     rules.ids(&steps);
     rules.references(&steps);
     for step in &steps {
-        if step.kind == "sensitivity" {
-            rules.sensitivity(step);
+        match step.kind {
+            "sensitivity" => rules.sensitivity(step),
+            "gate" => rules.gate(step, &steps),
+            _ => {}
         }
         rules.cuts(step);
     }
@@ -410,6 +412,93 @@ impl<'a> Rules<'a, '_> {
             if entry.value.as_text() == Some("whole") || matches!(entry.value.data, Data::Bool(true)) {
                 let message = format!("`{key}` {message}");
                 self.report(entry.value.span, &key_path(&step.path, &entry.key), message, Some(help));
+            }
+        }
+    }
+
+    /// A gate holds a sensitivity step, and holds something.
+    fn gate(&mut self, step: &Step<'_>, steps: &[Step<'_>]) {
+        let body = &step.entry.value;
+        let parts = ["baseline", "layer", "drift"].map(|key| body.entry(key));
+        if parts.iter().all(Option::is_none) && !matches!(body.data, Data::Broken | Data::Null) {
+            let message = "a gate needs at least one of `baseline`, `layer` and `drift`";
+            let help = Some("for example: baseline: {min: 0.9}");
+            self.report(step.entry.span, &step.path, message, help);
+        }
+        let measuring: Vec<&Step<'_>> = steps.iter().filter(|other| other.kind == "sensitivity").collect();
+        let held = match body.entry("step") {
+            Some(entry) => {
+                let Some(id) = entry.value.as_text() else { return };
+                let held = measuring.iter().find(|other| other.id == id);
+                if held.is_none() {
+                    let near = nearest(id, measuring.iter().map(|step| step.id)).map(str::to_owned);
+                    let message = format!("no sensitivity step has the id `{}`", shorten(id));
+                    self.report(entry.value.span, &key_path(&step.path, &entry.key), message, None);
+                    if let Some(fault) = self.faults.last_mut() {
+                        fault.suggestion = near;
+                    }
+                }
+                held
+            }
+            None => {
+                let (message, help) = match measuring.as_slice() {
+                    [] => (
+                        "a gate holds the results of a sensitivity step, and there is none",
+                        None,
+                    ),
+                    [_] => ("", None),
+                    _ => (
+                        "there are several sensitivity steps to hold",
+                        Some("name one: `step: ID`"),
+                    ),
+                };
+                if !message.is_empty() {
+                    self.report(step.entry.span, &step.path, message, help);
+                }
+                measuring.first()
+            }
+        };
+        if let Some(bounds) = parts[0].filter(|entry| entry.value.entries().is_empty()) {
+            let path = key_path(&step.path, &bounds.key);
+            self.report(
+                bounds.span,
+                &path,
+                "needs `min` or `max`",
+                Some("for example: baseline: {min: 0.9}"),
+            );
+        }
+        let Some(layers) = parts[1] else { return };
+        let path = key_path(&step.path, &layers.key);
+        if layers.value.entries().is_empty() && matches!(layers.value.data, Data::Map(_)) {
+            let help = Some("for example: layer: {conv1: {sparsity: 0.5, max_drop: 0.05}}");
+            self.report(layers.span, &path, "names no layer", help);
+        }
+        let known = held.and_then(|held| held.entry.value.get("sparsities"));
+        let known: Option<Vec<f64>> = known.map(|known| {
+            known
+                .items()
+                .iter()
+                .filter_map(Node::as_f64)
+                .map(round_sparsity)
+                .collect()
+        });
+        let known = known.unwrap_or_else(super::steps::default_sparsities);
+        for entry in layers.value.entries() {
+            let path = key_path(&path, &entry.key);
+            let bounds = ["max_drop", "min", "max"];
+            if bounds.iter().all(|key| entry.value.get(key).is_none()) && matches!(entry.value.data, Data::Map(_)) {
+                self.report(entry.span, &path, "needs `max_drop`, `min` or `max`", None);
+            }
+            let Some(sparsity) = entry.value.entry("sparsity") else {
+                continue;
+            };
+            if let Some(wanted) = sparsity.value.as_f64().filter(|wanted| *wanted > 0.0 && *wanted < 1.0)
+                && held.is_some()
+                && !known.contains(&round_sparsity(wanted))
+            {
+                let known: Vec<String> = known.iter().map(ToString::to_string).collect();
+                let message = format!("the step measures no sparsity {wanted}, but {}", known.join(", "));
+                self.report(sparsity.value.span, &key_path(&path, &sparsity.key), message, None);
             }
         }
     }

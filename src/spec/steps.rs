@@ -1,6 +1,6 @@
 //! The steps of a pipeline file: one type a kind, their defaults beside them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,8 @@ pub enum Step {
     Flops(Flops),
     /// Repairs masks so that layers that lose channels together agree.
     MaskFix(MaskFix),
+    /// Bounds that measured results must keep; the run ends with exit code 3 where one is broken.
+    Gate(Gate),
 }
 
 impl Step {
@@ -30,6 +32,7 @@ impl Step {
             Self::Dependencies(step) => &step.id,
             Self::Flops(step) => &step.id,
             Self::MaskFix(step) => &step.id,
+            Self::Gate(step) => &step.id,
         }
     }
 
@@ -40,6 +43,7 @@ impl Step {
             Self::Dependencies(_) => "dependencies",
             Self::Flops(_) => "flops",
             Self::MaskFix(_) => "mask_fix",
+            Self::Gate(_) => "gate",
         }
     }
 }
@@ -85,7 +89,7 @@ fn sensitivity_id() -> Name {
     Name::from_kind("sensitivity")
 }
 
-fn default_sparsities() -> Vec<f64> {
+pub(super) fn default_sparsities() -> Vec<f64> {
     (1..10).map(|tenths| f64::from(tenths) / 10.0).collect()
 }
 
@@ -266,6 +270,112 @@ pub enum Masks {
 pub struct StepMasks {
     /// The id of the step that yields the masks.
     pub step: Name,
+}
+
+/// Bounds that measured results must keep. Where one is broken the run ends with exit code 3, and its results are valid.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Gate {
+    /// Names the step and its output folder; must be unique.
+    #[serde(default = "gate_id")]
+    pub id: Name,
+    /// The id of the sensitivity step that is held. It may be left out where there is only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<Name>,
+    /// Bounds of the whole model's metric.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = json!({"min": 0.9}))]
+    pub baseline: Option<Bounds>,
+    /// Bounds of cells, by the name or glob of their layers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = json!({"layer1.*": {"sparsity": 0.5, "max_drop": 0.05}}))]
+    pub layer: Option<BTreeMap<LayerPattern, CellBounds>>,
+    /// How far the whole model's metric and every cell may be from those of an earlier run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = json!({"against": "last_success", "max": 0.02}))]
+    pub drift: Option<Drift>,
+}
+
+fn gate_id() -> Name {
+    Name::from_kind("gate")
+}
+
+/// Bounds of a number; at least one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Bounds {
+    /// The least that is allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min: Option<f64>,
+    /// The most that is allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<f64>,
+}
+
+/// Bounds of a layer's cells; at least one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CellBounds {
+    /// The sparsity that is held. Omit it for every sparsity that was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
+    pub sparsity: Option<f64>,
+    /// How much worse than the whole model the metric may be: below it where more is better, else above it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub max_drop: Option<f64>,
+    /// The least that is allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min: Option<f64>,
+    /// The most that is allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<f64>,
+}
+
+/// How far results may be from those of an earlier run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Drift {
+    /// Which run: `last_success` or `last` of this pipeline, or a run's id.
+    #[serde(default)]
+    pub against: Against,
+    /// The largest difference, upwards or downwards.
+    #[schemars(range(min = 0))]
+    pub max: f64,
+}
+
+/// An earlier run.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(from = "String", into = "String")]
+#[schemars(with = "String")]
+pub enum Against {
+    /// The last run of this pipeline that ended with 0.
+    #[default]
+    LastSuccess,
+    /// The last run of this pipeline that left results.
+    Last,
+    /// The run of an id.
+    Run(String),
+}
+
+impl From<String> for Against {
+    fn from(text: String) -> Self {
+        match text.as_str() {
+            "last_success" => Self::LastSuccess,
+            "last" => Self::Last,
+            _ => Self::Run(text),
+        }
+    }
+}
+
+impl From<Against> for String {
+    fn from(against: Against) -> Self {
+        match against {
+            Against::LastSuccess => "last_success".to_owned(),
+            Against::Last => "last".to_owned(),
+            Against::Run(id) => id,
+        }
+    }
 }
 
 /// Rounds a sparsity to hundredths the way NNI does: `rint(100·s)/100`, ties to even.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::model::Model;
+use super::schedule::{Hook, Schedule};
 use super::sources::{Expected, Source};
 use super::steps::{MaskFix, Masks, Step, round_sparsity};
 use super::words::{Device, FilePath, Name};
@@ -51,6 +52,19 @@ pub struct Pipeline {
     /// The folder that receives `<name>/`, relative to this file. Without it: `out/` in the current folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<FilePath>,
+    /// When the pipeline runs by itself, once `secateur schedule install` has been told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = json!({"cron": "0 3 * * *", "timezone": "Europe/Berlin", "jitter": "10m"}))]
+    pub schedule: Option<Schedule>,
+    /// What runs after a run that failed, a gate included: a command, with the run's record as JSON on its standard
+    /// input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = json!(["./alert.sh", "nightly"]))]
+    pub on_failure: Option<Hook>,
+    /// What runs after a run whose results differ from those of the run before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = json!({"command": ["./tell.sh"], "timeout": "30s"}))]
+    pub on_change: Option<Hook>,
     /// What to do. Each entry has one key, its kind.
     #[schemars(length(min = 1))]
     #[schemars(example = json!([{"sensitivity": {"sparsities": [0.25, 0.5, 0.75]}}, {"flops": {}}]))]
@@ -300,7 +314,15 @@ impl Pipeline {
         {
             source.normalise();
         }
+        let mut measuring = self.steps.iter().filter(|step| matches!(step, Step::Sensitivity(_)));
+        let only = measuring.next().map(|step| step.id().clone());
         for step in &mut self.steps {
+            if let Step::Gate(gate) = step {
+                gate.step = gate.step.take().or_else(|| only.clone());
+                for sparsity in gate.layer.iter_mut().flat_map(|layer| layer.values_mut()) {
+                    sparsity.sparsity = sparsity.sparsity.map(round_sparsity);
+                }
+            }
             if let Step::Sensitivity(step) = step {
                 for sparsity in &mut step.sparsities {
                     *sparsity = round_sparsity(*sparsity);

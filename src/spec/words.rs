@@ -17,7 +17,13 @@ use serde::{Deserialize, Serialize};
 #[error("{0}")]
 pub struct WordError(String);
 
-fn refuse<T>(message: impl Into<String>) -> Result<T, WordError> {
+impl WordError {
+    pub(super) fn new(message: &str) -> Self {
+        Self(message.to_owned())
+    }
+}
+
+pub(super) fn refuse<T>(message: impl Into<String>) -> Result<T, WordError> {
     Err(WordError(message.into()))
 }
 

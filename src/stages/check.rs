@@ -6,7 +6,7 @@
 use super::inputs::{self, Misfit};
 use super::shared::Shared;
 use super::{data, layers};
-use crate::spec::{Device, Diagnostic, Expected, Precision, Step};
+use crate::spec::{Device, Diagnostic, Expected, Precision, Step, key_path, nearest};
 
 /// All that is wrong; empty when the pipeline can run.
 pub fn check(shared: &Shared) -> Vec<Diagnostic> {
@@ -14,6 +14,7 @@ pub fn check(shared: &Shared) -> Vec<Diagnostic> {
     if found.is_empty() {
         found.extend(model_ends(shared));
         found.extend(unknown_layers(shared));
+        found.extend(unheld_layers(shared));
         found.extend(data::check(shared));
         found.extend(precision(shared));
     }
@@ -84,6 +85,36 @@ fn model_ends(shared: &Shared) -> Vec<Diagnostic> {
         diagnostic.with_suggestion(fault.suggestion)
     };
     misfits.into_iter().map(diagnostic).collect()
+}
+
+/// Layers that a gate names and its step does not measure.
+fn unheld_layers(shared: &Shared) -> Vec<Diagnostic> {
+    let pipeline = &shared.spec.pipeline;
+    let Ok(model) = shared.model() else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    for (index, step) in pipeline.steps.iter().enumerate() {
+        let Step::Gate(gate) = step else { continue };
+        let held = pipeline.steps.iter().find_map(|step| match step {
+            Step::Sensitivity(held) if gate.step.as_ref() == Some(&held.id) => Some(held),
+            _ => None,
+        });
+        let Some(Ok(measured)) = held.map(|held| layers::choose(&model.graph, held.layers.as_deref())) else {
+            continue;
+        };
+        let names: Vec<&str> = measured.iter().map(|layer| layer.name.as_str()).collect();
+        for pattern in gate.layer.iter().flat_map(|layer| layer.keys()) {
+            let matches = layers::matcher(pattern);
+            if !names.iter().any(|name| matches(name)) {
+                let path = key_path(&format!("{}.layer", pipeline.step_place(index)), pattern);
+                let message = format!("`{}` is no layer that the step measures", &**pattern);
+                let diagnostic = shared.spec.spans.diagnostic(&path, message, None);
+                found.push(diagnostic.with_suggestion(nearest(pattern, names.iter().copied())));
+            }
+        }
+    }
+    found
 }
 
 fn unknown_layers(shared: &Shared) -> Vec<Diagnostic> {

@@ -97,7 +97,7 @@ pub fn named(graph: &Graph, name: &str) -> Result<Layer, String> {
 }
 
 /// A name matches itself, whatever characters it has; else the pattern is a glob.
-fn matcher(pattern: &str) -> impl Fn(&str) -> bool {
+pub fn matcher(pattern: &str) -> impl Fn(&str) -> bool {
     let glob = globset::Glob::new(pattern).map(|glob| glob.compile_matcher()).ok();
     let pattern = pattern.to_owned();
     move |name| name == pattern || glob.as_ref().is_some_and(|glob| glob.is_match(name))

@@ -8,6 +8,7 @@ mod data;
 mod dependencies;
 pub mod explain;
 mod flops;
+mod gate;
 mod inputs;
 mod layers;
 mod mask_fix;
@@ -47,6 +48,7 @@ fn stage(shared: &Arc<Shared>, step: &Step) -> Box<dyn Stage> {
         Step::Dependencies(step) => Box::new(dependencies::Dependencies::new(shared, step.clone())),
         Step::Flops(step) => Box::new(flops::Flops::new(shared, step.clone())),
         Step::MaskFix(step) => Box::new(mask_fix::MaskFix::new(shared, step.clone())),
+        Step::Gate(step) => Box::new(gate::Gate::new(shared, step.clone())),
     }
 }
 
@@ -57,6 +59,7 @@ pub fn names_of_kind(kind: &str) -> &'static [&'static str] {
         dependencies::KIND => dependencies::NAMES,
         flops::KIND => flops::NAMES,
         mask_fix::KIND => mask_fix::NAMES,
+        gate::KIND => gate::NAMES,
         _ => &[],
     }
 }

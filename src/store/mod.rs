@@ -11,8 +11,8 @@
 //! cells/ab/<key>       a line of JSON and its own hash
 //! partial/<key>        sums of a pass that was interrupted
 //! inputs.txt           digests of input files by (device, inode, size, mtime, ctime)
-//! leases/<key>         a kernel lock while a stage computes
-//! runs/<id>.json       what each run did; `<id>.pin` beside it keeps its results
+//! leases/<key>         a kernel lock while a stage computes, or a run is at work
+//! runs/<id>.json       the record of a run; `<id>.pin` beside it keeps its results
 //! damaged/             what failed its digest, set aside
 //! ```
 //!
@@ -32,6 +32,7 @@ mod laws;
 mod lock;
 mod partial;
 mod pins;
+mod records;
 mod sealed;
 mod union;
 
@@ -43,6 +44,7 @@ pub use inventory::{Entry, Kind, Tally, Verified};
 pub use key::{Change, Document, Key, canonical};
 pub use lock::{Busy, Lock, Patience, Wait};
 pub use pins::Recorded;
+pub use records::Recording;
 pub use union::United;
 
 use std::io::ErrorKind;

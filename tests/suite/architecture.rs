@@ -27,9 +27,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("spec", &[]),
     ("store", &[]),
     ("pipeline", &["store", "spec"]),
+    ("history", &["pipeline", "store", "spec"]),
+    ("schedule", &["spec"]),
     (
         "stages",
         &[
+            "history",
             "pipeline",
             "store",
             "spec",
@@ -49,8 +52,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "tensor",
         ],
     ),
-    ("report", &["stages", "pipeline", "store", "spec"]),
-    ("cli", &["report", "stages", "pipeline", "store", "spec"]),
+    ("report", &["stages", "history", "pipeline", "store", "spec"]),
+    (
+        "cli",
+        &["report", "stages", "history", "schedule", "pipeline", "store", "spec"],
+    ),
 ];
 
 /// Lines of one file beyond which it is two.

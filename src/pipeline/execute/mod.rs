@@ -34,6 +34,11 @@ pub struct Run {
 }
 
 impl Run {
+    /// Whether a gate found a bound broken.
+    pub fn gate_failed(&self) -> bool {
+        self.stages.iter().any(|stage| !stage.failures.is_empty())
+    }
+
     pub fn failed(&self) -> bool {
         self.stages.iter().any(|stage| stage.status == Status::Failed)
     }
@@ -52,6 +57,8 @@ pub struct StageRun {
     /// Names of the files that it left.
     pub files: Vec<String>,
     pub summary: Vec<String>,
+    /// Bounds that the results break.
+    pub failures: Vec<String>,
     /// What went wrong, or why it was skipped.
     pub message: Option<String>,
 }
@@ -151,6 +158,7 @@ impl StageRun {
             seconds: 0.0,
             files: Vec::new(),
             summary: Vec::new(),
+            failures: Vec::new(),
             message: None,
         }
     }

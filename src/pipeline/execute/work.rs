@@ -28,7 +28,8 @@ impl Work<'_> {
         let failure = match result {
             Ok(artifact) => {
                 self.tell(one, &artifact.notes);
-                one.files = artifact.files.keys().cloned().collect();
+                let shown = artifact.files.keys().filter(|name| !name.starts_with('.'));
+                one.files = shown.cloned().collect();
                 return Ok(Some(artifact));
             }
             Err(Trouble::Stage(failure)) => failure,
@@ -139,8 +140,14 @@ impl Work<'_> {
             used,
             summary,
             warnings,
+            failures,
         } = self.stage.run(&context)?;
-        let notes = json!({"cells": cells.computed + cells.reused, "summary": summary, "warnings": warnings});
+        let notes = json!({
+            "cells": cells.computed + cells.reused,
+            "summary": summary,
+            "warnings": warnings,
+            "failures": failures,
+        });
         let new = NewArtifact {
             files,
             notes,
@@ -159,6 +166,11 @@ impl Work<'_> {
             lines.filter_map(|line| line.as_str().map(str::to_owned)).collect()
         };
         one.summary = lines("summary");
+        one.failures = lines("failures");
+        for message in &one.failures {
+            let (id, message) = (one.id.clone(), message.clone());
+            self.sink.event(&Event::BoundBroken { id, message });
+        }
         for message in lines("warnings") {
             let id = one.id.clone();
             self.sink.event(&Event::Warning { id, message });

@@ -1,0 +1,254 @@
+//! How two runs differ: which fields changed, and which cells moved by how much.
+
+use super::outcomes::{CellKeys, Outcomes};
+use super::statistics::holm;
+use super::{RunRecord, StageEntry, Values};
+use crate::store::{Change, Document, Key, Store};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// Beyond this (corrected) probability a difference is within noise.
+const NOISE: f64 = 0.05;
+
+/// Two runs beside each other.
+#[derive(Clone, Debug, Serialize)]
+pub struct Comparison {
+    /// Fields of the specification, of inputs and of versions.
+    #[serde(serialize_with = "changes")]
+    pub fields: Vec<Change>,
+    /// Steps of either run, in the order of the later one.
+    pub steps: Vec<StepDifference>,
+}
+
+fn changes<S: serde::Serializer>(changes: &[Change], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(changes.iter().map(|change| {
+        let mut entry = Map::new();
+        entry.insert("path".into(), change.path.clone().into());
+        for (name, value) in [("before", &change.before), ("after", &change.after)] {
+            if let Some(value) = value {
+                entry.insert(name.into(), value.clone());
+            }
+        }
+        entry
+    }))
+}
+
+/// One step in both runs.
+#[derive(Clone, Debug, Serialize)]
+pub struct StepDifference {
+    pub id: String,
+    pub kind: String,
+    /// Its status in each run; none where it is no step of that run.
+    pub before: Option<String>,
+    pub after: Option<String>,
+    /// The result files whose bytes differ, or that only one run has.
+    pub files: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cells: Option<Moved>,
+}
+
+impl StepDifference {
+    /// Whether both runs have the same results.
+    pub fn is_equal(&self) -> bool {
+        self.files.is_empty() && self.before.is_some() == self.after.is_some()
+    }
+}
+
+/// How the cells of a step moved.
+#[derive(Clone, Debug, Serialize)]
+pub struct Moved {
+    pub metric: String,
+    pub baseline: CellMove,
+    /// Cells of both runs whose values differ, in the order of the later table.
+    pub moved: Vec<CellMove>,
+    /// How many cells of both runs are equal.
+    pub equal: usize,
+    /// Cells of one run only: layer and sparsity.
+    pub only_before: Vec<(String, f64)>,
+    pub only_after: Vec<(String, f64)>,
+    /// Why there is no paired test, where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub untested: Option<&'static str>,
+}
+
+/// One number in both runs.
+#[derive(Clone, Debug, Serialize)]
+pub struct CellMove {
+    /// None for the whole model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layer: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sparsity: Option<f64>,
+    pub before: f64,
+    pub after: f64,
+    pub change: f64,
+    /// McNemar's exact probability of such a difference by chance, corrected by Holm over the step's moved numbers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p: Option<f64>,
+    /// Whether chance alone explains the difference, where that was tested.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub noise: Option<bool>,
+}
+
+/// Compares two runs of one store.
+pub fn compare(before: &RunRecord, after: &RunRecord, store: &Store) -> Comparison {
+    let earlier = before.stages.iter().filter(|stage| after.stage(&stage.id).is_none());
+    let steps = after.stages.iter().chain(earlier);
+    Comparison {
+        fields: changed_fields(&fields(before), &fields(after)),
+        steps: steps
+            .map(|stage| step(before.stage(&stage.id), after.stage(&stage.id), stage, store))
+            .collect(),
+    }
+}
+
+/// The fields in which two specifications differ.
+pub fn changed_fields(before: &Value, after: &Value) -> Vec<Change> {
+    let document = |value: &Value| Document::from_value(by_id(value)).unwrap_or_default();
+    document(after).changes_since(&document(before))
+}
+
+/// What a run was asked, on what, and with what.
+fn fields(record: &RunRecord) -> Value {
+    let mut all = record.spec.clone();
+    if let Some(fields) = all.as_object_mut() {
+        let inputs: Map<String, Value> = record
+            .inputs
+            .iter()
+            .map(|input| (input.path.clone(), input.digest.clone().into()))
+            .collect();
+        fields.insert("inputs".into(), inputs.into());
+        let versions = serde_json::to_value(&record.versions).unwrap_or_default();
+        fields.insert("versions".into(), versions);
+    }
+    all
+}
+
+/// A specification with its steps by id, so that a step keeps its path wherever it stands.
+fn by_id(spec: &Value) -> Value {
+    let mut spec = spec.clone();
+    if let Some(Value::Array(steps)) = spec.get_mut("steps") {
+        let named = steps.iter().filter_map(|step| {
+            let (kind, body) = step.as_object()?.iter().next()?;
+            let mut body = body.as_object()?.clone();
+            let id = body.remove("id")?.as_str()?.to_owned();
+            body.insert("kind".into(), kind.clone().into());
+            Some((id, Value::Object(body)))
+        });
+        spec["steps"] = Value::Object(named.collect());
+    }
+    spec
+}
+
+fn step(before: Option<&StageEntry>, after: Option<&StageEntry>, either: &StageEntry, store: &Store) -> StepDifference {
+    let files = |entry: Option<&StageEntry>| entry.map(|entry| entry.files.clone()).unwrap_or_default();
+    let (old, new) = (files(before), files(after));
+    let mut names: Vec<String> = old.keys().chain(new.keys()).cloned().collect();
+    names.sort_unstable();
+    names.dedup();
+    names.retain(|name| old.get(name) != new.get(name));
+    let cells = match (before, after) {
+        (Some(before), Some(after)) => match (&before.values, &after.values) {
+            (Some(old), Some(new)) if old.metric == new.metric => Some(moved((before, old), (after, new), store)),
+            _ => None,
+        },
+        _ => None,
+    };
+    StepDifference {
+        id: either.id.clone(),
+        kind: either.kind.clone(),
+        before: before.map(|entry| entry.status.clone()),
+        after: after.map(|entry| entry.status.clone()),
+        files: names,
+        cells,
+    }
+}
+
+fn moved(before: (&StageEntry, &Values), after: (&StageEntry, &Values), store: &Store) -> Moved {
+    let (old, new) = (before.1, after.1);
+    let pairs = Pairs::new(before.0, after.0, store);
+    let change = |cell: Option<(&str, f64)>, before: f64, after: f64| CellMove {
+        layer: cell.map(|(layer, _)| layer.to_owned()),
+        sparsity: cell.map(|(_, sparsity)| sparsity),
+        before,
+        after,
+        change: after - before,
+        p: match &pairs {
+            Ok(pairs) if before != after => pairs.probability(cell),
+            _ => None,
+        },
+        noise: None,
+    };
+    let mut baseline = change(None, old.baseline, new.baseline);
+    let (mut moved, mut only_after, mut equal) = (Vec::new(), Vec::new(), 0);
+    for (layer, sparsity, value) in new.cells() {
+        match old.cell(layer, sparsity) {
+            None => only_after.push((layer.to_owned(), sparsity)),
+            Some(earlier) if earlier == value => equal += 1,
+            Some(earlier) => moved.push(change(Some((layer, sparsity)), earlier, value)),
+        }
+    }
+    let only_before = old
+        .cells()
+        .filter(|(layer, sparsity, _)| new.cell(layer, *sparsity).is_none());
+    let only_before = only_before
+        .map(|(layer, sparsity, _)| (layer.to_owned(), sparsity))
+        .collect();
+    let all = || std::iter::once(&baseline).chain(&moved);
+    let untested = match &pairs {
+        Err(why) => Some(*why),
+        Ok(_) if all().any(|cell| cell.before != cell.after && cell.p.is_none()) => {
+            Some("the outcomes of single samples are not stored for every cell")
+        }
+        Ok(_) => None,
+    }
+    .filter(|_| all().any(|cell| cell.before != cell.after));
+    let mut tested: Vec<&mut CellMove> = std::iter::once(&mut baseline)
+        .chain(&mut moved)
+        .filter(|cell| cell.p.is_some())
+        .collect();
+    let raw: Vec<f64> = tested.iter().filter_map(|cell| cell.p).collect();
+    for (cell, p) in tested.iter_mut().zip(holm(&raw)) {
+        (cell.p, cell.noise) = (Some(p), Some(p > NOISE));
+    }
+    Moved {
+        metric: new.metric.clone(),
+        baseline,
+        moved,
+        equal,
+        only_before,
+        only_after,
+        untested,
+    }
+}
+
+/// The outcomes of single samples of two steps.
+struct Pairs<'a> {
+    store: &'a Store,
+    before: CellKeys,
+    after: CellKeys,
+}
+
+impl Pairs<'_> {
+    fn new<'a>(before: &StageEntry, after: &StageEntry, store: &'a Store) -> Result<Pairs<'a>, &'static str> {
+        let data = |entry: &StageEntry| entry.document.pointer("/ground/data").cloned();
+        if data(before) != data(after) {
+            return Err("they were measured on different samples");
+        }
+        let keys = |entry: &StageEntry| {
+            let key = Key::parse(entry.key.as_deref()?)?;
+            CellKeys::of(&store.artifact(key).ok()??)
+        };
+        let gone = "the outcomes of single samples are not stored";
+        Ok(Pairs {
+            store,
+            before: keys(before).ok_or(gone)?,
+            after: keys(after).ok_or(gone)?,
+        })
+    }
+
+    fn probability(&self, cell: Option<(&str, f64)>) -> Option<f64> {
+        let before = Outcomes::of_cell(self.store, self.before.key(cell)?)?;
+        before.probability(&Outcomes::of_cell(self.store, self.after.key(cell)?)?)
+    }
+}
