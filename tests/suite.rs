@@ -28,6 +28,8 @@ mod suite {
     #[cfg(feature = "torch")]
     mod nni_topology;
     #[cfg(feature = "torch")]
+    mod plan;
+    #[cfg(feature = "torch")]
     mod programs;
     #[cfg(feature = "torch")]
     mod results;

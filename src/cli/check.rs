@@ -1,6 +1,7 @@
 //! `check FILE…`: all that can be wrong before anything runs.
 
-use super::{CliError, Exit, FileArgs, answer, load, say};
+use super::{CliError, Exit, FileArgs, StoreArgs, answer, load, lockfile, say};
+use crate::store::Store;
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
@@ -10,6 +11,11 @@ pub struct Args {
     files: Vec<PathBuf>,
     #[command(flatten)]
     file: FileArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Refuse what differs from FILE's lock, field by field; reads inputs for their digests.
+    #[arg(long)]
+    locked: bool,
 }
 
 pub fn check(args: &Args) -> Result<Exit, CliError> {
@@ -20,6 +26,9 @@ pub fn check(args: &Args) -> Result<Exit, CliError> {
     }
     if !unreadable.is_empty() {
         return Ok(Exit::StageFailed);
+    }
+    if args.locked {
+        lockfile::hold(&all, &Store::peek(&args.store.place()), true)?;
     }
     for loaded in all {
         let steps = match loaded.dag.stages().count() {

@@ -64,9 +64,11 @@ impl Exit {
     /// The end of what could not be carried out.
     pub fn of_error(error: &CliError) -> Exit {
         match error {
-            CliError::Invalid | CliError::Usage(_) | CliError::Schedule(_) | CliError::Run(RunError::Dag(_)) => {
-                Exit::Usage
-            }
+            CliError::Invalid
+            | CliError::Usage(_)
+            | CliError::Schedule(_)
+            | CliError::Locked
+            | CliError::Run(RunError::Dag(_)) => Exit::Usage,
             // What was named is the wrong one.
             CliError::Store(
                 StoreError::Missing { .. }
@@ -80,6 +82,7 @@ impl Exit {
             | CliError::Store(_)
             | CliError::History(HistoryError::Store(_))
             | CliError::File { .. }
+            | CliError::Stage(..)
             | CliError::Output(_) => Exit::StageFailed,
             CliError::History(_) => Exit::Usage,
         }

@@ -1,10 +1,13 @@
 //! Pipeline files, read and turned into stages; everything wrong with all of them is shown before anything happens.
 
 use super::{CliError, say};
+use crate::history::RunRecord;
 use crate::pipeline::{Dag, InputRecord};
 use crate::spec::{self, Diagnostic, Hook, Outside, Schedule, Set, Spec};
 use crate::stages::explain::{ExplainError, Explanation, explain};
 use crate::stages::{self, Shared};
+use crate::store::Store;
+use serde_json::Value;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -69,6 +72,11 @@ impl Loaded {
         explain(&self.shared, layers)
     }
 
+    /// Remembers the model for later plans, once stages have run.
+    pub fn remember_model(&self, store: &Store) {
+        self.shared.remember_model(store);
+    }
+
     /// What was read, once stages have run.
     pub fn inputs(&self) -> Vec<InputRecord> {
         self.shared.inputs()
@@ -105,6 +113,28 @@ pub fn outlined(files: &[PathBuf], sets: &[String]) -> Result<Vec<Loaded>, CliEr
         return Err(show(&diagnostics));
     }
     Ok(loaded)
+}
+
+/// A recorded run's pipeline, as it was resolved then.
+pub fn recorded(run: &RunRecord) -> Result<Loaded, CliError> {
+    // What a variable left is plain text by now.
+    fn plain(value: &mut Value) {
+        match value {
+            Value::String(text) => *text = text.replace('$', "$$"),
+            Value::Array(items) => items.iter_mut().for_each(plain),
+            Value::Object(fields) => fields.values_mut().for_each(plain),
+            _ => {}
+        }
+    }
+    let mut spec = run.spec.clone();
+    plain(&mut spec);
+    let file = Path::new(&run.folder).join(format!("run {}", run.id));
+    let loaded = spec::read(spec.to_string(), &file, &[]).and_then(|spec| load(&file, spec));
+    let loaded = loaded.map_err(|faults| show(&faults))?;
+    match stages::check(&loaded.shared) {
+        faults if faults.is_empty() => Ok(loaded),
+        faults => Err(show(&faults)),
+    }
 }
 
 /// Reads files and all headers that they name.

@@ -14,9 +14,11 @@ mod gc;
 mod hooks;
 mod jobs;
 mod load;
+mod lockfile;
 mod merge;
 mod plan;
 mod recording;
+mod reproduce;
 mod run;
 mod runs;
 mod schedule;
@@ -84,6 +86,8 @@ enum Verb {
     Runs(runs::Args),
     /// Compare two runs, or a pipeline at two git revisions.
     Diff(diff::Args),
+    /// Run a recorded pipeline again and compare every number.
+    Reproduce(reproduce::Args),
     /// Run a pipeline at the times of its schedule.
     Schedule(schedule::Args),
     /// Print the JSON schema of pipeline files, for editors.
@@ -171,6 +175,11 @@ pub enum CliError {
     Schedule(ScheduleError),
     #[error("{}: {source}", path.display())]
     File { path: PathBuf, source: io::Error },
+    /// The differences have been shown.
+    #[error("what the results are made of differs from the lock: `secateur run --lock` accepts it")]
+    Locked,
+    #[error("{0}: {1}")]
+    Stage(String, String),
     #[error("cannot write results to stdout: {0}")]
     Output(io::Error),
 }
@@ -195,6 +204,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         let result = match &cli.verb {
             Verb::Run(args) => run::run(args, verbosity.quiet, cli.logs.log_format, logs),
             Verb::Merge(args) => merge::merge(args, verbosity.quiet, cli.logs.log_format, logs),
+            Verb::Reproduce(args) => reproduce::reproduce(args, cli.logs.log_format, logs),
             other => {
                 logs(MultiProgress::new());
                 match other {
@@ -208,7 +218,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
                     Verb::Diff(args) => diff::diff(args),
                     Verb::Schedule(args) => schedule::schedule(args),
                     Verb::Completions(args) => completions::completions(args),
-                    Verb::Schema | Verb::Run(_) | Verb::Merge(_) => schema::schema(),
+                    Verb::Schema | Verb::Run(_) | Verb::Merge(_) | Verb::Reproduce(_) => schema::schema(),
                 }
             }
         };

@@ -1,9 +1,11 @@
 //! `plan FILE`: what a run would compute, and why.
 
+use super::runs::pretty;
 use super::{CliError, Exit, FileArgs, PlaceArgs, answer, load};
-use crate::pipeline::{AssessError, Assessment, Options, Output, RunError, Share, Verdict, assess};
+use crate::history;
+use crate::pipeline::{AssessError, Options, Output, RunError, Share, assess};
+use crate::report::{plan_json, plan_text};
 use crate::store::Wait;
-use std::fmt::Write;
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
@@ -21,6 +23,9 @@ pub struct Args {
     /// As if nothing were in the store.
     #[arg(long)]
     no_cache: bool,
+    /// Print JSON: a list with one entry a pipeline.
+    #[arg(long)]
+    json: bool,
     /// End with 5 when work is pending.
     #[arg(long)]
     exit_code: bool,
@@ -36,54 +41,26 @@ pub fn plan(args: &Args) -> Result<Exit, CliError> {
         share: Share::Whole,
     };
     let mut pending = false;
+    let mut all = Vec::new();
     for loaded in load::checked(std::slice::from_ref(&args.file), &args.sets.sets)? {
         let previous = Output::previous(&loaded.output_folder(args.place.output.as_deref()));
-        let assessments = assess(&loaded.dag, &store, &previous, &options).map_err(|error| match error {
+        let past = history::past(&store, loaded.name(), &previous)?;
+        let assessments = assess(&loaded.dag, &store, &past, &options).map_err(|error| match error {
             AssessError::Dag(error) => CliError::Usage(error.to_string()),
             AssessError::Store(error) => CliError::Run(RunError::Store(error)),
         })?;
         pending |= assessments.iter().any(|one| one.verdict.is_pending());
-        answer(&text(loaded.name(), &assessments))?;
+        match args.json {
+            true => all.push(plan_json(loaded.name(), &assessments)),
+            false => answer(&plan_text(loaded.name(), &assessments))?,
+        }
+    }
+    if args.json {
+        answer(&pretty(&all.into()))?;
     }
     Ok(if pending && args.exit_code {
         Exit::Pending
     } else {
         Exit::Done
     })
-}
-
-fn text(name: &str, assessments: &[Assessment]) -> String {
-    let count = assessments.iter().filter(|one| one.verdict.is_pending()).count();
-    let mut text = match count {
-        0 => format!("{name}: nothing to compute\n"),
-        count => format!("{name}: {count} of {} steps to run\n", assessments.len()),
-    };
-    for one in assessments {
-        let _ = write!(text, "  {}: ", one.id);
-        match &one.verdict {
-            Verdict::Cached => text.push_str("cached\n"),
-            Verdict::NotAsked => text.push_str("not asked for\n"),
-            Verdict::Waits { needs } => {
-                let _ = writeln!(text, "known when {} has run", needs.join(", "));
-            }
-            Verdict::Fails { message } => {
-                let _ = writeln!(text, "will fail: {message}");
-            }
-            Verdict::Run { reasons } => {
-                text.push_str("will run");
-                if let Some(cells) = one.cells {
-                    let _ = write!(
-                        text,
-                        ", {} cells to compute, {} in the store",
-                        cells.computed, cells.reused
-                    );
-                }
-                text.push('\n');
-                for reason in reasons {
-                    let _ = writeln!(text, "    {reason}");
-                }
-            }
-        }
-    }
-    text
 }

@@ -1,6 +1,7 @@
 //! `run FILE…`: validates all, then runs them in order.
 
 use super::load::{self, Loaded};
+use super::lockfile;
 use super::recording::Recording;
 use super::waiting::WaitArgs;
 use super::{CliError, Exit, FileArgs, PlaceArgs, answer, catch, end_of, jobs, signals};
@@ -32,6 +33,12 @@ pub struct Args {
     /// Only these steps and what they need.
     #[arg(long, value_name = "ID")]
     only: Vec<String>,
+    /// Write FILE's lock beside it afterwards: digests of inputs, keys and versions, to be committed.
+    #[arg(long)]
+    lock: bool,
+    /// Refuse what differs from FILE's lock, field by field.
+    #[arg(long, conflicts_with = "lock")]
+    locked: bool,
     /// Compute everything again, and store it.
     #[arg(long)]
     no_cache: bool,
@@ -61,6 +68,9 @@ impl Args {
             jobs: None,
             only: Vec::new(),
             no_cache: false,
+            lock: false,
+            locked: false,
+            jitter: None,
             keep_going: false,
             wait: wait.clone(),
             shard: Share::Known,
@@ -100,6 +110,9 @@ pub fn run_after(
     let store = args.place.open()?;
     let _at_work = enter(args, &store, &stop, &reporter)?;
     prepare(&store)?;
+    if args.locked {
+        lockfile::hold(&loaded, &store, true)?;
+    }
     let mut exit = Exit::Done;
     for one in &loaded {
         if stop.is_set() {
@@ -108,6 +121,13 @@ pub fn run_after(
         exit = exit.worse(catch(|| {
             run_one(args, one, &store, &stop, &reporter).unwrap_or_else(|error| end_of(&error))
         }));
+    }
+    if matches!(exit, Exit::Done | Exit::GateFailed) {
+        if args.lock {
+            lockfile::write(&loaded, &store)?;
+        } else if args.locked {
+            lockfile::hold(&loaded, &store, false)?;
+        }
     }
     Ok(exit)
 }
@@ -148,6 +168,7 @@ fn run_one(args: &Args, loaded: &Loaded, store: &Store, stop: &Stop, sink: &dyn 
             return Err(error);
         }
     };
+    loaded.remember_model(store);
     let exit = Exit::of_run(&run, args.keep_going);
     output.remove_gone(&ids, &crate::stages::names_of_kind)?;
     output.write_record(&Record {

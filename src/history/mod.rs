@@ -6,6 +6,7 @@
 mod compare;
 mod git;
 mod outcomes;
+mod past;
 mod record;
 mod reference;
 mod statistics;
@@ -14,6 +15,7 @@ mod values;
 pub use compare::{CellMove, Comparison, Moved, StepDifference, changed_fields, compare};
 pub use git::{Git, Revision};
 pub use outcomes::{CELLS_FILE, CellKeys, Outcomes};
+pub use past::past;
 pub use record::{RunRecord, StageEntry, Status};
 pub use reference::{HistoryError, find, runs, successful_before, with_results_before};
 pub use values::{Row, Values};

@@ -15,11 +15,11 @@ pub use dag::{Dag, DagError};
 pub use events::{Event, Sink, Stop, Waiting};
 pub use execute::{Options, Run, RunError, StageRun, execute};
 pub use output::Output;
-pub use plan::{AssessError, Assessment, Verdict, assess};
+pub use plan::{AssessError, Assessment, Past, PastCost, Verdict, assess};
 pub use record::{InputRecord, Previous, Record, StageRecord, Versions};
 pub use share::Share;
 
-use crate::store::{Artifact, Document, Key, Lock, Store};
+use crate::store::{Artifact, Change, Document, Key, Lock, Store};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -61,6 +61,18 @@ impl Status {
 pub struct Cells {
     pub computed: u64,
     pub reused: u64,
+}
+
+/// What a stage with cells has still to do.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Pending {
+    pub cells: Cells,
+    /// Whether fewer may turn out to be enough: a row may end early.
+    pub at_most: bool,
+    /// Multiply-accumulates, where they are known.
+    pub macs: Option<u64>,
+    /// The cells to compute: layer and sparsity.
+    pub listed: Vec<(String, f64)>,
 }
 
 /// What a stage leaves.
@@ -158,8 +170,16 @@ pub trait Stage: Send + Sync {
         document.key()
     }
     fn run(&self, context: &Context<'_>) -> Result<Outcome, Failure>;
-    /// How many cells would be computed and how many are in the store, where the stage has cells; for `plan`.
-    fn pending(&self, _store: &Store, _fresh: bool) -> Option<Cells> {
+    /// What would be computed, where the stage has cells; for `plan`.
+    fn pending(&self, _store: &Store, _fresh: bool) -> Option<Pending> {
+        None
+    }
+    /// Whether its document tells of earlier runs, so that it differs from run to run.
+    fn depends_on_history(&self) -> bool {
+        false
+    }
+    /// A change of the document in better words than its own, where there are such; for `plan`.
+    fn explain(&self, _store: &Store, _change: &Change, _pending: Option<&Pending>) -> Option<Vec<String>> {
         None
     }
 }

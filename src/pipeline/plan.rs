@@ -1,7 +1,9 @@
 //! What a run would do, and why, without doing it.
 
-use super::{Cells, Dag, DagError, Options, Previous, Read};
-use crate::store::{Key, Store, StoreError};
+use super::{Dag, DagError, Options, Pending, Read, Stage};
+use crate::store::{Change, Document, Key, Store, StoreError};
+use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// What a run would do with a stage.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +28,35 @@ impl Verdict {
             Verdict::Run { .. } | Verdict::Waits { .. } | Verdict::Fails { .. }
         )
     }
+
+    pub fn name(&self) -> &'static str {
+        match self {
+            Verdict::Cached => "cached",
+            Verdict::Run { .. } => "run",
+            Verdict::Waits { .. } => "waits",
+            Verdict::NotAsked => "not_asked",
+            Verdict::Fails { .. } => "fails",
+        }
+    }
+}
+
+/// What is known of a stage from earlier runs of the same pipeline.
+#[derive(Clone, Debug, Default)]
+pub struct Past {
+    /// The key of its last results, and what that is the hash of.
+    pub key: Option<Key>,
+    pub document: Option<Document>,
+    /// The last time that it was computed.
+    pub cost: Option<PastCost>,
+}
+
+/// What computing a stage took.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PastCost {
+    /// The run that tells.
+    pub run: String,
+    pub seconds: f64,
+    pub cells: u64,
 }
 
 /// What `plan` says about one stage.
@@ -35,15 +66,19 @@ pub struct Assessment {
     pub kind: &'static str,
     pub key: Option<Key>,
     pub verdict: Verdict,
-    /// Cells that would be computed and that are there, where that is known.
-    pub cells: Option<Cells>,
+    /// What would be computed, where that is known.
+    pub pending: Option<Pending>,
+    /// How long that takes, if as long as the last time.
+    pub seconds: Option<f64>,
+    /// The run that told.
+    pub told_by: Option<String>,
 }
 
-/// Finds out what a run would do; `previous` is what the last run into the same output folder left.
+/// Finds out what a run would do; `past` is what earlier runs tell, by stage.
 pub fn assess(
     dag: &Dag,
     store: &Store,
-    previous: &Previous,
+    past: &BTreeMap<String, Past>,
     options: &Options,
 ) -> Result<Vec<Assessment>, AssessError> {
     let selected = match options.only.as_slice() {
@@ -58,7 +93,9 @@ pub fn assess(
             kind: stage.kind(),
             key: None,
             verdict: Verdict::NotAsked,
-            cells: None,
+            pending: None,
+            seconds: None,
+            told_by: None,
         };
         let needs: Vec<String> = stage
             .needs()
@@ -88,20 +125,12 @@ pub fn assess(
                     read.insert(one.id.clone(), artifact);
                     one.verdict = Verdict::Cached;
                 } else {
-                    one.cells = stage.pending(store, options.no_cache);
-                    let before = previous.stages.get(stage.id()).and_then(|stage| stage.key);
-                    let reasons = match before {
-                        _ if options.no_cache => vec!["--no-cache".into()],
-                        None => vec!["no results of an earlier run in this output folder".into()],
-                        Some(before) if before == key => vec!["its results are no longer in the store".into()],
-                        Some(before) => match store.artifact_document(before) {
-                            None => vec!["what it was computed from last time is no longer in the store".into()],
-                            Some(earlier) => document
-                                .changes_since(&earlier)
-                                .iter()
-                                .map(ToString::to_string)
-                                .collect(),
-                        },
+                    let earlier = past.get(stage.id()).cloned().unwrap_or_default();
+                    one.pending = stage.pending(store, options.no_cache);
+                    one.expect(earlier.cost.as_ref());
+                    let reasons = match options.no_cache {
+                        true => vec!["--no-cache".into()],
+                        false => reasons(stage, store, &document, &earlier, one.pending.as_ref()),
                     };
                     one.verdict = Verdict::Run { reasons };
                 }
@@ -112,6 +141,75 @@ pub fn assess(
     Ok(assessments)
 }
 
+impl Assessment {
+    /// Takes the time that the stage took, or each of its cells.
+    fn expect(&mut self, cost: Option<&PastCost>) {
+        let Some(cost) = cost else { return };
+        self.seconds = match &self.pending {
+            Some(pending) if cost.cells > 0 => Some(cost.seconds * pending.cells.computed as f64 / cost.cells as f64),
+            Some(_) => return,
+            None => Some(cost.seconds),
+        };
+        self.told_by = Some(cost.run.clone());
+    }
+}
+
+/// Why a stage is not simply taken from the store.
+fn reasons(
+    stage: &dyn Stage,
+    store: &Store,
+    document: &Document,
+    past: &Past,
+    pending: Option<&Pending>,
+) -> Vec<String> {
+    let Some(before) = past.key else {
+        return vec!["no results of an earlier run are known".into()];
+    };
+    if before == document.key() {
+        return vec!["its results are no longer in the store".into()];
+    }
+    let Some(earlier) = &past.document else {
+        return vec!["what it was computed from last time is no longer known".into()];
+    };
+    let mut reasons: Vec<String> = Vec::new();
+    for change in document.changes_since(earlier) {
+        let told = stage.explain(store, &change, pending);
+        for reason in told.unwrap_or_else(|| vec![reason(&change)]) {
+            // A version may stand in several places of a document.
+            if !reasons.contains(&reason) {
+                reasons.push(reason);
+            }
+        }
+    }
+    reasons
+}
+
+/// Parts of a document that are no part of the pipeline file.
+const WRAPPING: [&str; 4] = ["ground.", "step.", "topology.", "model."];
+
+/// A change in the words of the pipeline file.
+fn reason(change: &Change) -> String {
+    let mut path = change.path.as_str();
+    while let Some(rest) = WRAPPING.iter().find_map(|part| path.strip_prefix(part)) {
+        path = rest;
+    }
+    let path = match path.strip_prefix("data.") {
+        Some(rest) => format!("dataset.{rest}"),
+        None => path.to_owned(),
+    };
+    let named = Change {
+        path: path.clone(),
+        ..change.clone()
+    };
+    match (path.as_str(), &change.before, &change.after) {
+        ("libtorch" | "isa", Some(Value::String(before)), Some(Value::String(after))) => {
+            format!("{path} {before} → {after}")
+        }
+        ("algorithm" | "cell" | "reader", ..) => format!("this version of secateur computes differently ({named})"),
+        _ => named.to_string(),
+    }
+}
+
 /// Why nothing can be said.
 #[derive(Debug, thiserror::Error)]
 pub enum AssessError {
@@ -119,4 +217,50 @@ pub enum AssessError {
     Dag(#[from] DagError),
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn reasons_are_in_the_words_of_the_file() {
+        for (path, before, after, expected) in [
+            (
+                "ground.model.libtorch",
+                json!("2.13.0"),
+                json!("2.14.0"),
+                "libtorch 2.13.0 → 2.14.0",
+            ),
+            ("isa", json!("avx2"), json!("avx512"), "isa avx2 → avx512"),
+            ("step.sparsities", json!([0.5]), json!([0.5, 0.95]), "sparsities: +0.95"),
+            ("topology.input", json!([1, 2]), json!([1, 3]), "input: -2 +3"),
+            (
+                "ground.data.samples.count",
+                json!(5),
+                json!(6),
+                "dataset.samples.count: 5 → 6",
+            ),
+            (
+                "ground.metric",
+                json!("accuracy"),
+                json!({"top_k": 5}),
+                "metric: accuracy → {\"top_k\":5}",
+            ),
+            (
+                "cell",
+                json!(1),
+                json!(2),
+                "this version of secateur computes differently (cell: 1 → 2)",
+            ),
+        ] {
+            let change = Change {
+                path: path.into(),
+                before: Some(before),
+                after: Some(after),
+            };
+            assert_eq!(reason(&change), expected);
+        }
+    }
 }

@@ -8,10 +8,14 @@ pub mod explain;
 mod history;
 mod logs;
 mod plain;
+mod plan;
+mod reproduction;
 mod summary;
 
 pub use history::{comparison, fields, run_details, run_table};
 pub use logs::{LogFormat, Verbosity, init_logs};
+pub use plan::{plan_json, plan_text};
+pub use reproduction::reproduction;
 pub use summary::summary;
 
 use crate::pipeline::{Event, Sink, Status};

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Cells that one pass over the data measures at most, so that an interrupted run keeps what earlier passes found; one
 /// baseline forward in so many replays costs little.
-const WAVE: usize = 64;
+pub const WAVE: usize = 64;
 
 /// What a measurement is told beside the model and its data.
 #[derive(Clone, Copy)]

@@ -16,8 +16,9 @@ mod replay;
 mod standing;
 
 pub use batching::{Batching, micro_batch};
-pub use engine::{Settings, measure};
+pub use engine::{Settings, WAVE, measure};
 pub use perturb::{Change, Perturbation, Plan, Target, group_targets, layer_targets};
+pub use replay::descendants;
 pub use standing::{Memory, Standing};
 
 use crate::dataset::DatasetError;
@@ -38,7 +39,8 @@ pub enum EarlyStop {
 }
 
 impl EarlyStop {
-    fn triggers(self, baseline: f64, value: f64) -> bool {
+    /// Whether a value ends its row.
+    pub fn triggers(self, baseline: f64, value: f64) -> bool {
         match self {
             EarlyStop::Minimize(bound) => value < bound,
             EarlyStop::Maximize(bound) => value > bound,

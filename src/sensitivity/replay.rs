@@ -13,7 +13,7 @@ pub struct Replay {
 }
 
 /// The nodes that depend on any of these parameters.
-fn descendants(graph: &Graph, params: &[ParamId]) -> Vec<bool> {
+pub fn descendants(graph: &Graph, params: &[ParamId]) -> Vec<bool> {
     let mut depends = vec![false; graph.values.len()];
     for value in graph.value_ids() {
         if let Def::Param(param) = graph.value(value).def {

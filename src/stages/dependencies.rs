@@ -2,9 +2,9 @@
 
 use super::shared::{Cut, Shared, Walk};
 use super::tables;
-use crate::pipeline::{Context, Failure, Outcome, Read, Stage};
+use crate::pipeline::{Context, Failure, Outcome, Pending, Read, Stage};
 use crate::spec::{self, Compat, DependencyKind, HeadCut};
-use crate::store::{Document, Store};
+use crate::store::{Change, Document, Store};
 use crate::topology;
 use serde_json::json;
 use std::sync::Arc;
@@ -56,6 +56,10 @@ impl Stage for Dependencies {
             .with("compat", json!(self.step.compat))
             .with("heads", json!(self.step.heads))
             .with("approximate", self.step.approximate))
+    }
+
+    fn explain(&self, store: &Store, change: &Change, _: Option<&Pending>) -> Option<Vec<String>> {
+        self.shared.explain(store, change)
     }
 
     fn run(&self, context: &Context<'_>) -> Result<Outcome, Failure> {

@@ -2,9 +2,9 @@
 
 use super::shared::Shared;
 use super::tables;
-use crate::pipeline::{Context, Failure, Outcome, Read, Stage};
+use crate::pipeline::{Context, Failure, Outcome, Pending, Read, Stage};
 use crate::spec;
-use crate::store::{Document, Store};
+use crate::store::{Change, Document, Store};
 use crate::topology;
 use std::sync::Arc;
 
@@ -43,6 +43,10 @@ impl Stage for Flops {
             .with("stage", KIND)
             .with("algorithm", ALGORITHM)
             .with("topology", self.shared.topology_document(store)?))
+    }
+
+    fn explain(&self, store: &Store, change: &Change, _: Option<&Pending>) -> Option<Vec<String>> {
+        self.shared.explain(store, change)
     }
 
     fn run(&self, context: &Context<'_>) -> Result<Outcome, Failure> {

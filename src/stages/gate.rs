@@ -108,9 +108,15 @@ impl Stage for Gate {
             .with("reference", json!(reference)))
     }
 
+    fn depends_on_history(&self) -> bool {
+        self.step.drift.is_some()
+    }
+
     fn run(&self, context: &Context<'_>) -> Result<Outcome, Failure> {
         let values = self.values(context.read)?;
-        let maximize = data::metric(&self.shared).is_none_or(|kind| kind.build().maximize());
+        let metrics = data::metrics(&self.shared).map_err(Failure::of)?;
+        // The first metric is the one whose table is held.
+        let maximize = metrics.first().is_none_or(|metric| metric.maximize());
         let mut checks = Checks {
             values: &values,
             maximize,

@@ -4,9 +4,9 @@ use super::shared::{Cut, Shared};
 use super::tables;
 use crate::mask::conflict::{Axis, Repair, Rules, masked_axis, repair};
 use crate::mask::{MaskSet, file, ties};
-use crate::pipeline::{Context, Failure, Outcome, Read, Stage};
+use crate::pipeline::{Context, Failure, Outcome, Pending, Read, Stage};
 use crate::spec::{self, Compat, Masks};
-use crate::store::{Document, Store};
+use crate::store::{Change, Document, Store};
 use crate::topology;
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -116,6 +116,10 @@ impl Stage for MaskFix {
             .with("compat", json!(self.step.compat))
             .with("heads", json!(self.step.heads))
             .with("approximate", self.step.approximate))
+    }
+
+    fn explain(&self, store: &Store, change: &Change, _: Option<&Pending>) -> Option<Vec<String>> {
+        self.shared.explain(store, change)
     }
 
     fn run(&self, context: &Context<'_>) -> Result<Outcome, Failure> {

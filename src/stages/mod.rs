@@ -16,6 +16,7 @@ mod sensitivity;
 mod shared;
 mod stored;
 mod tables;
+mod weights;
 
 pub use check::{check, check_model, unreadable};
 pub use shared::Shared;

@@ -6,19 +6,21 @@ use super::{data, inputs, layers, tables};
 use crate::dataset::Dataset;
 use crate::mask::saliency::{Method, Ties};
 use crate::metric::{Metric, Score};
-use crate::pipeline::{Cells, Context, Failure, Outcome, Read, Stage};
+use crate::pipeline::{Cells, Context, Failure, Outcome, Pending, Read, Stage};
 use crate::runtime;
 use crate::sensitivity::{
     Batching, EarlyStop, Plan, SensitivityError, Settings, Table, Target, group_targets, layer_targets, measure,
     micro_batch,
 };
 use crate::spec::{self, Compat, Granularity, StopMode};
-use crate::store::{Document, Key, Store};
+use crate::store::{Change, Document, Key, Store};
 use crate::topology::{self, Layer, LayerKind};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+
+mod pending;
 
 pub const KIND: &str = "sensitivity";
 pub const NAMES: &[&str] = &["sensitivity.csv", "sensitivity.json", "sensitivity.*.csv"];
@@ -253,6 +255,17 @@ impl Stage for Sensitivity {
     fn lease(&self, document: &Document) -> Key {
         let ground = document.get("ground").cloned().and_then(Document::from_value);
         ground.unwrap_or_else(|| document.clone()).key()
+    }
+
+    fn pending(&self, store: &Store, fresh: bool) -> Option<Pending> {
+        self.count(store, fresh)
+            .map_err(|failure| tracing::debug!("{}: cells are not counted: {failure}", self.id()))
+            .ok()
+    }
+
+    fn explain(&self, store: &Store, change: &Change, pending: Option<&Pending>) -> Option<Vec<String>> {
+        self.explained(change, pending)
+            .or_else(|| self.shared.explain(store, change))
     }
 
     fn run(&self, context: &Context<'_>) -> Result<Outcome, Failure> {

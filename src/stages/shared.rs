@@ -3,6 +3,7 @@
 //! Everything is lazy: a run whose results all lie in the store reads no more than names and digests.
 
 use super::inputs;
+use super::weights;
 use crate::dataset::Input;
 use crate::graph::{Evaluate, Graph};
 use crate::labels::Split;
@@ -10,10 +11,10 @@ use crate::pipeline::{Failure, InputRecord};
 use crate::readers;
 use crate::runtime::{self, Runtime};
 use crate::spec::{HeadCut, Spec};
-use crate::store::{Digest, DigestError, Document, Key, Store};
+use crate::store::{Change, Digest, DigestError, Document, Key, Store};
 use crate::topology::{self, Options, Walked};
 use bytes::Bytes;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
@@ -200,6 +201,37 @@ impl Shared {
         let read = self.model().ok();
         read.and_then(|read| inputs::resolve(model, &read.graph).ok())
             .unwrap_or_else(|| inputs::written(model))
+    }
+
+    /// Remembers what the model was made of, if it was read, so that a later plan can say what changed in it.
+    pub fn remember_model(&self, store: &Store) {
+        if let Some(Ok(model)) = self.model.get() {
+            weights::remember(store, model.digest, &model.graph);
+        }
+    }
+
+    /// Says a change of a stage's document in the words of the pipeline: which weights, which files of the dataset.
+    pub fn explain(&self, store: &Store, change: &Change) -> Option<Vec<String>> {
+        let name = change.path.rsplit('.').next()?;
+        match (name, &change.before, &change.after) {
+            ("model", Some(Value::String(before)), Some(Value::String(_))) => {
+                let model = self.model().ok()?;
+                weights::changes(store, before, &model.graph)
+            }
+            ("files", Some(Value::Array(before)), Some(Value::Array(after))) if before.len() == after.len() => {
+                let inputs = self.spec.pipeline.input_paths();
+                let inputs = inputs.iter().filter(|input| input.place.starts_with("dataset."));
+                let changed = inputs
+                    .zip(before.iter().zip(after))
+                    .filter(|(_, (before, after))| before != after);
+                Some(
+                    changed
+                        .map(|(input, _)| format!("dataset {} changed", &**input.path))
+                        .collect(),
+                )
+            }
+            _ => None,
+        }
     }
 
     /// The model, walked with labels.

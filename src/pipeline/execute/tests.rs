@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::pipeline::fake::{Act, Fake};
-use crate::pipeline::{InputRecord, Record, StageRecord, Verdict, Versions, assess};
+use crate::pipeline::{InputRecord, Past, Record, StageRecord, Verdict, Versions, assess};
 use crate::store::Patience;
 use serde_json::json;
 use std::path::Path;
@@ -216,7 +216,12 @@ fn plans_say_why() -> Checked {
         let dag = Dag::new(stages.collect())?;
         let store = Store::peek(&folder.path().join("store"));
         let previous = Output::previous(&folder.path().join("out"));
-        let assessments = assess(&dag, &store, &previous, &options())?;
+        let past = previous.stages.into_iter().map(|(id, stage)| {
+            let document = stage.key.and_then(|key| store.artifact_document(key));
+            let (key, cost) = (stage.key, None);
+            (id, Past { key, document, cost })
+        });
+        let assessments = assess(&dag, &store, &past.collect(), &options())?;
         Ok(assessments.into_iter().map(|one| one.verdict).collect())
     };
     assert_eq!(plan(1)?, [Verdict::Cached, Verdict::Cached]);

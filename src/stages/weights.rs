@@ -1,0 +1,88 @@
+//! What a model was made of, remembered so that a later plan can say what changed in it.
+//!
+//! One small cell a model file: a digest a parameter, and one of the graph. It decides nothing: without it a plan says
+//! less.
+
+use crate::graph::{Graph, print};
+use crate::store::{Document, Key, NewCell, Store};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
+
+/// Raised whenever the same model gives another cell.
+const ALGORITHM: u32 = 1;
+
+/// Names that are listed before the rest is counted.
+const LISTED: usize = 3;
+
+fn document(model: &str) -> Document {
+    Document::new()
+        .with("cell", "weights")
+        .with("algorithm", ALGORITHM)
+        .with("model", model)
+}
+
+/// Digests of a model's parameters and of its graph.
+fn outline(graph: &Graph) -> Value {
+    let short = |key: Key| key.to_string()[..16].to_owned();
+    let params = graph.params.iter().map(|param| {
+        let tensor = &param.tensor;
+        let mut bytes = format!("{} {:?} ", tensor.dtype().name(), tensor.shape()).into_bytes();
+        bytes.extend_from_slice(tensor.data());
+        (param.name().to_owned(), Value::from(short(Key::of(&bytes))))
+    });
+    let params: Map<String, Value> = params.collect();
+    json!({"params": params, "graph": short(Key::of(print(graph).as_bytes()))})
+}
+
+/// Remembers a model of a digest.
+pub fn remember(store: &Store, model: Key, graph: &Graph) {
+    let document = document(&model.to_string());
+    if store.cell(document.key()).is_ok_and(|known| known.is_some()) {
+        return;
+    }
+    let value = outline(graph);
+    if let Err(error) = store.put_cells(&[NewCell { document, value }]) {
+        tracing::debug!("the model's outline is not remembered: {error}");
+    }
+}
+
+/// What changed between a model that is remembered and this one.
+pub fn changes(store: &Store, before: &str, graph: &Graph) -> Option<Vec<String>> {
+    let earlier = store.cell(document(before).key()).ok()??;
+    let now = outline(graph);
+    let (Value::Object(old), Value::Object(new)) = (&earlier["params"], &now["params"]) else {
+        return None;
+    };
+    let layer = |name: &str| name.rsplit_once('.').map_or(name, |(layer, _)| layer).to_owned();
+    let listed = |names: BTreeSet<String>| {
+        let shown: Vec<&str> = names.iter().take(LISTED).map(String::as_str).collect();
+        match names.len().checked_sub(LISTED) {
+            Some(more) if more > 0 => format!("{} and {more} more", shown.join(", ")),
+            _ => shown.join(", "),
+        }
+    };
+    let both = old.keys().filter(|name| new.contains_key(*name));
+    let changed: BTreeSet<String> = both
+        .filter(|name| old[*name] != new[*name])
+        .map(|name| layer(name))
+        .collect();
+    let gone: BTreeSet<String> = old.keys().filter(|name| !new.contains_key(*name)).cloned().collect();
+    let added: BTreeSet<String> = new.keys().filter(|name| !old.contains_key(*name)).cloned().collect();
+    let mut told = Vec::new();
+    if !changed.is_empty() {
+        told.push(format!("model weights {} changed", listed(changed)));
+    }
+    if !added.is_empty() {
+        told.push(format!("model parameters added: {}", listed(added)));
+    }
+    if !gone.is_empty() {
+        told.push(format!("model parameters gone: {}", listed(gone)));
+    }
+    if told.is_empty() {
+        told.push(match earlier["graph"] == now["graph"] {
+            true => "the model file has other bytes, but the same weights and operators".to_owned(),
+            false => "the model's operators changed, its weights did not".to_owned(),
+        });
+    }
+    Some(told)
+}
