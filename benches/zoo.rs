@@ -6,7 +6,7 @@
 
 use secateur::graph::Graph;
 use secateur::labels::Split;
-use secateur::prune::{Removal, proof};
+use secateur::prune::{Removal, difference, proof, remove, zero};
 use secateur::runtime::Runtime;
 use secateur::tensor::{DType, Tensor};
 use secateur::topology::{Coupling, Options, Walked, coupling, walk};
@@ -265,9 +265,34 @@ fn prove(row: &mut Row, walked: &Walked, options: &Options, found: &Coupling, ru
     if !found.groups.is_empty() {
         record(
             &mut row.all,
-            proof(walked, options, &together, runtime, inputs).map_err(|fault| fault.to_string()),
+            at_two_batch_sizes(walked, options, &together, runtime, inputs),
         );
     }
+}
+
+/// The smaller network at the batch size of the walk, and at a larger one where the whole network runs at it.
+fn at_two_batch_sizes(
+    walked: &Walked,
+    options: &Options,
+    removal: &Removal,
+    runtime: &Runtime,
+    inputs: &[Tensor],
+) -> Result<f64, String> {
+    let smaller = remove(walked, options, removal, runtime).map_err(|fault| fault.to_string())?;
+    let zeroed = zero(walked, removal).map_err(|fault| fault.to_string())?;
+    let first = difference(&smaller, &zeroed, runtime, inputs).map_err(|fault| fault.to_string())?;
+    let mut larger = options.clone();
+    for (shape, _) in &mut larger.inputs {
+        if let Some(batch) = shape.first_mut() {
+            *batch += 1;
+        }
+    }
+    let larger = self::inputs(&larger);
+    if difference(&zeroed, &zeroed, runtime, &larger).is_err() {
+        return Ok(first);
+    }
+    let second = difference(&smaller, &zeroed, runtime, &larger).map_err(|fault| format!("a larger batch: {fault}"))?;
+    Ok(first.max(second))
 }
 
 fn record(proof: &mut Proof, result: Result<f64, String>) {

@@ -41,7 +41,7 @@ PRIM = {
     "prim::NumToTensor", "prim::dtype", "prim::min", "prim::max", "prim::abs", "prim::itemsize",
 }  # fmt: skip
 # Variadic, as the printed code has them (`a, b, = x`).
-UNPACK = ["prim::ListUnpack(t[] list) -> ...", "prim::TupleUnpack(Any tup) -> ..."]
+UNPACK = ["prim::If(bool condition, t then, t otherwise) -> t", "prim::ListUnpack(t[] list) -> ...", "prim::TupleUnpack(Any tup) -> ..."]
 
 
 def line(schema):

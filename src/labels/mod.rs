@@ -94,7 +94,8 @@ pub struct Labels {
     balances: Vec<Balance>,
     multiples: Vec<Multiple>,
     parts: Vec<Parts>,
-    products: Vec<Label>,
+    products: Vec<(Label, usize)>,
+    divisors: BTreeSet<(ParamId, usize)>,
     mixed: Vec<Label>,
 }
 
@@ -112,6 +113,7 @@ impl Default for Labels {
             multiples: Vec::new(),
             parts: Vec::new(),
             products: Vec::new(),
+            divisors: BTreeSet::new(),
             mixed: Vec::new(),
         }
     }
@@ -244,11 +246,11 @@ impl Labels {
 
     /// Notes labels that a product of two activations, batch by batch, sums over or gives: those of attention heads.
     pub fn note_product(&mut self, row: &[Label]) {
-        self.products.extend(row.first());
+        self.products.extend(row.first().map(|&first| (first, row.len())));
     }
 
-    /// Labels of products of activations, one a row.
-    pub fn products(&self) -> &[Label] {
+    /// Rows of products of activations: the first label and the extent of each.
+    pub fn products(&self) -> &[(Label, usize)] {
         &self.products
     }
 
@@ -259,6 +261,16 @@ impl Labels {
 
     pub fn mixed(&self) -> &[Label] {
         &self.mixed
+    }
+
+    /// Notes that something is divided by the norm of each position of a parameter's axis: none may become zero.
+    pub fn note_divisor(&mut self, param: ParamId, axis: usize) {
+        self.divisors.insert((param, axis));
+    }
+
+    /// Whether something is divided by the norm of each position of a parameter's axis.
+    pub fn divides(&self, param: ParamId, axis: usize) -> bool {
+        self.divisors.contains(&(param, axis))
     }
 
     pub fn balances(&self) -> &[Balance] {

@@ -14,7 +14,7 @@ pub fn layout(layer: &Layer) -> Layout {
             transposed: true,
             conv_groups: layer.conv_groups,
         },
-        LayerKind::Embedding => Layout {
+        LayerKind::TransposedLinear | LayerKind::Embedding => Layout {
             transposed: true,
             conv_groups: 1,
         },

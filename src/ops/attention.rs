@@ -23,23 +23,42 @@ fn scaled_dot_product(site: &mut Site) -> Result<(), Trouble> {
     if query.axes.rank() < 2 || key.rank() < 2 || value.rank() < 2 {
         return Trouble::new("attention over fewer than two axes");
     }
-    if site.flag("enable_gqa") {
-        return Trouble::new("grouped-query attention by flag has no rule");
-    }
+    let (key, value) = match site.flag("enable_gqa") {
+        true => (repeated(&key, &query.axes), repeated(&value, &query.axes)),
+        false => (key, value),
+    };
     let mut turned = key.clone();
     let rank = turned.rank();
     turned.shape.swap(rank - 2, rank - 1);
     turned.rows.swap(rank - 2, rank - 1);
-    let mut scores = multiply(site, &query.axes, &turned)?;
+    let zero = site.zero_argument("query") || site.zero_argument("key");
+    let mut scores = multiply(site, &query.axes, &turned, zero)?;
     if let Some(mask) = site.optional_tensor("attn_mask")? {
         scores = broadcast(site, &[scores, mask.axes], "adds a mask to the scores")?;
     }
     let last = scores.rank() - 1;
     site.freeze_axes(&scores, [last], "normalises over them");
     let weights = scores.with_row(last, None);
-    let output = multiply(site, &weights, &value)?;
+    let output = multiply(site, &weights, &value, site.zero_argument("value"))?;
     site.give([Fact::tensor(output, query.dtype)]);
     Ok(())
+}
+
+/// Keys or values of fewer heads than the queries have: each serves as many of theirs, one after the other.
+fn repeated(shared: &Axes, query: &Axes) -> Axes {
+    let mut axes = shared.clone();
+    let (Some(own), Some(heads)) = (shared.rank().checked_sub(3), query.rank().checked_sub(3)) else {
+        return axes;
+    };
+    let times = query.shape[heads] / shared.shape[own].max(1);
+    axes.shape[own] *= times;
+    let row = axes.rows[own].take();
+    let row = row.map(|row| {
+        row.iter()
+            .flat_map(|&label| std::iter::repeat_n(label, times))
+            .collect()
+    });
+    axes.with_row(own, row)
 }
 
 fn scaled_dot_product_macs(site: &Site) -> u64 {

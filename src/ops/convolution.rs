@@ -3,29 +3,48 @@
 //! A filter's labels are those of weight axis 0 (axis 1 when transposed); each input channel is tied to the other weight
 //! axis. The groups of a grouped convolution take the same positions of its input, and lose equally many filters.
 
-use super::{Fact, Op, Site, Sizes, Trouble};
+use super::{Fact, Op, Site, Sizes, Trouble, Zeros};
 use crate::labels::{Axes, Label};
 
 const GROUPS: &[Sizes] = &[Sizes::ConvGroups("groups")];
 
 pub(super) const OPS: &[Op] = &[
-    Op::new("aten::_convolution", convolution).costing(macs).sized(GROUPS),
-    Op::new("aten::convolution", convolution).costing(macs).sized(GROUPS),
+    Op::new("aten::_convolution", convolution)
+        .costing(macs)
+        .sized(GROUPS)
+        .zero(Zeros::Weight),
+    Op::new("aten::convolution", convolution)
+        .costing(macs)
+        .sized(GROUPS)
+        .zero(Zeros::Weight),
     Op::new("aten::_convolution_mode", convolution)
         .costing(macs)
-        .sized(GROUPS),
-    Op::new("aten::conv1d", convolution).costing(macs).sized(GROUPS),
-    Op::new("aten::conv2d", convolution).costing(macs).sized(GROUPS),
-    Op::new("aten::conv3d", convolution).costing(macs).sized(GROUPS),
+        .sized(GROUPS)
+        .zero(Zeros::Weight),
+    Op::new("aten::conv1d", convolution)
+        .costing(macs)
+        .sized(GROUPS)
+        .zero(Zeros::Weight),
+    Op::new("aten::conv2d", convolution)
+        .costing(macs)
+        .sized(GROUPS)
+        .zero(Zeros::Weight),
+    Op::new("aten::conv3d", convolution)
+        .costing(macs)
+        .sized(GROUPS)
+        .zero(Zeros::Weight),
     Op::new("aten::conv_transpose1d", convolution)
         .costing(macs)
-        .sized(GROUPS),
+        .sized(GROUPS)
+        .zero(Zeros::Weight),
     Op::new("aten::conv_transpose2d", convolution)
         .costing(macs)
-        .sized(GROUPS),
+        .sized(GROUPS)
+        .zero(Zeros::Weight),
     Op::new("aten::conv_transpose3d", convolution)
         .costing(macs)
-        .sized(GROUPS),
+        .sized(GROUPS)
+        .zero(Zeros::Weight),
 ];
 
 const SUMS: &str = "sums over its input channels";
@@ -97,7 +116,8 @@ fn filters(site: &mut Site, input: &Axes, weight: &Axes, channel: usize, groups:
     let (x, out) = (input.row(channel).cloned(), weight.row(0).cloned());
     let per_group = weight.shape[1];
     if groups == 1 {
-        site.join(x.as_ref(), weight.row(1), SUMS);
+        let zero = site.zero_argument("weight") || site.zero_argument("input");
+        site.sum_over(x.as_ref(), weight.row(1), zero, SUMS);
     } else if per_group == 1 {
         // Depthwise: each filter reads one channel and goes with it.
         let repeated = x.map(|row| repeat_each(&row, weight.shape[0] / groups).into());

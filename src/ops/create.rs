@@ -1,28 +1,30 @@
-//! Operators that make tensors from numbers, look-ups in tables, and writes into a part of a tensor.
+//! Operators that make tensors from numbers, and writes into a part of a tensor.
 
 use super::elementwise::{broadcast, dtype_of_code};
-use super::{Fact, Op, Site, Sizes, Trouble};
+use super::{Fact, Op, Site, Sizes, Trouble, Zeros};
 use crate::labels::Axes;
 use crate::tensor::DType;
 
 pub(super) const OPS: &[Op] = &[
-    Op::new("aten::zeros", filled).sized(&[Sizes::Output("size")]),
+    Op::new("aten::zeros", filled)
+        .sized(&[Sizes::Output("size")])
+        .zero(Zeros::Always),
     Op::new("aten::ones", filled).sized(&[Sizes::Output("size")]),
     Op::new("aten::full", filled).sized(&[Sizes::Output("size")]),
-    Op::new("aten::new_zeros", filled).sized(&[Sizes::Output("size")]),
+    Op::new("aten::new_zeros", filled)
+        .sized(&[Sizes::Output("size")])
+        .zero(Zeros::Always),
     Op::new("aten::new_ones", filled).sized(&[Sizes::Output("size")]),
     Op::new("aten::new_full", filled).sized(&[Sizes::Output("size")]),
-    Op::new("aten::zero", like),
-    Op::new("aten::zeros_like", like),
+    Op::new("aten::zero", like).zero(Zeros::Always),
+    Op::new("aten::zeros_like", like).zero(Zeros::Always),
     Op::new("aten::ones_like", like),
     Op::new("aten::full_like", like),
     Op::new("aten::arange", arange),
-    Op::new("aten::embedding", embedding),
-    Op::new("aten::gather", gather),
     Op::new("aten::fill", fill),
-    Op::new("aten::copy", copy),
-    Op::new("aten::slice_scatter", scatter),
-    Op::new("aten::select_scatter", scatter),
+    Op::new("aten::copy", copy).zero(Zeros::All),
+    Op::new("aten::slice_scatter", scatter).zero(Zeros::All),
+    Op::new("aten::select_scatter", scatter).zero(Zeros::All),
 ];
 
 fn dtype(site: &Site, default: DType) -> DType {
@@ -74,32 +76,6 @@ fn arange(site: &mut Site) -> Result<(), Trouble> {
     }
     let dtype = dtype(site, DType::I64);
     site.give([Fact::fixed(vec![count as usize], dtype)]);
-    Ok(())
-}
-
-/// Rows of a table: its columns are the output's last axis, and no row may go.
-fn embedding(site: &mut Site) -> Result<(), Trouble> {
-    let (table, indices) = (site.tensor("weight")?, site.tensor("indices")?);
-    if table.axes.rank() != 2 {
-        return Trouble::new("the table has not two axes");
-    }
-    site.freeze_axes(&table.axes, [0], "looks rows up by number");
-    let mut shape = indices.axes.shape.clone();
-    shape.push(table.axes.shape[1]);
-    let last = shape.len() - 1;
-    site.give_tensor(
-        Axes::fixed(shape).with_row(last, table.axes.row(1).cloned()),
-        table.dtype,
-    );
-    Ok(())
-}
-
-/// Elements picked by position along one axis.
-fn gather(site: &mut Site) -> Result<(), Trouble> {
-    let (input, index) = (site.tensor("self")?, site.tensor("index")?);
-    let why = site.why("picks elements by number");
-    input.axes.freeze(site.labels, why);
-    site.give([Fact::fixed(index.axes.shape, input.dtype)]);
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use crate::graph::Type;
 use crate::labels::Axes;
-use crate::tensor::DType;
+use crate::tensor::{DType, Tensor};
 
 /// A number known from shapes and constants.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -27,6 +27,14 @@ impl Number {
             Number::Int(int) => int,
             Number::Float(float) => float as i64,
             Number::Bool(flag) => i64::from(flag),
+        }
+    }
+
+    /// The number as a 0-dimensional tensor.
+    pub fn tensor(self) -> Tensor {
+        match self {
+            Number::Int(int) => Tensor::from_i64([], &[int]),
+            _ => Tensor::from_f64([], &[self.as_f64()]).cast(self.dtype()),
         }
     }
 

@@ -4,19 +4,27 @@
 //! and joins batch axes like an elementwise operator.
 
 use super::elementwise::broadcast;
-use super::{Fact, Op, Site, TensorFact, Trouble};
+use super::{Fact, Op, Site, TensorFact, Trouble, Zeros};
 use crate::labels::{Axes, Row};
 use crate::tensor::DType;
 use std::collections::BTreeMap;
 
 pub(super) const OPS: &[Op] = &[
-    Op::new("aten::linear", linear).costing(linear_macs),
-    Op::new("aten::matmul", product).costing(product_macs),
-    Op::new("aten::mm", product).costing(product_macs),
-    Op::new("aten::bmm", product).costing(product_macs),
-    Op::new("aten::addmm", added_product).costing(product_macs),
+    Op::new("aten::linear", linear).costing(linear_macs).zero(Zeros::Weight),
+    Op::new("aten::bilinear", bilinear)
+        .costing(bilinear_macs)
+        .zero(Zeros::Weight),
+    Op::new("aten::matmul", product).costing(product_macs).zero(Zeros::All),
+    Op::new("aten::mm", product).costing(product_macs).zero(Zeros::All),
+    Op::new("aten::bmm", product).costing(product_macs).zero(Zeros::All),
+    Op::new("aten::mv", product).costing(product_macs).zero(Zeros::All),
+    Op::new("aten::dot", product).costing(product_macs),
+    Op::new("aten::vdot", product).costing(product_macs),
+    Op::new("aten::addmm", added_product)
+        .costing(product_macs)
+        .zero(Zeros::Weight),
     Op::new("aten::baddbmm", added_product).costing(product_macs),
-    Op::new("aten::einsum", einsum).costing(einsum_macs),
+    Op::new("aten::einsum", einsum).costing(einsum_macs).zero(Zeros::All),
 ];
 
 const SUMS: &str = "sums over its input features";
@@ -33,7 +41,8 @@ fn linear(site: &mut Site) -> Result<(), Trouble> {
             weight.shape, input.axes.shape
         ));
     }
-    site.join(input.axes.row(last), weight.row(1), SUMS);
+    let zero = site.zero_argument("weight") || site.zero_argument("input");
+    site.sum_over(input.axes.row(last), weight.row(1), zero, SUMS);
     let made = match site.optional_tensor("bias")? {
         Some(bias) => site.join(weight.row(0), bias.axes.row(0), "adds a bias to each"),
         None => weight.row(0).cloned(),
@@ -45,34 +54,77 @@ fn linear(site: &mut Site) -> Result<(), Trouble> {
     Ok(())
 }
 
-fn operands(site: &Site) -> Result<(TensorFact, TensorFact), Trouble> {
-    let names = match site.node.short() {
+/// `x1ᵀ · W · x2` for each output, weight `[out, in1, in2]`.
+fn bilinear(site: &mut Site) -> Result<(), Trouble> {
+    let (left, right) = (site.tensor("input1")?, site.tensor("input2")?.axes);
+    let weight = site.tensor("weight")?.axes;
+    let Some(last) = left
+        .axes
+        .rank()
+        .checked_sub(1)
+        .filter(|_| weight.rank() == 3 && right.rank() > 0)
+    else {
+        return Trouble::new("the inputs or the weight have too few axes");
+    };
+    site.join(left.axes.row(last), weight.row(1), SUMS);
+    site.join(right.row(right.rank() - 1), weight.row(2), SUMS);
+    let made = match site.optional_tensor("bias")? {
+        Some(bias) => site.join(weight.row(0), bias.axes.row(0), "adds a bias to each"),
+        None => weight.row(0).cloned(),
+    };
+    let mut output = left.axes.clone();
+    output.shape[last] = weight.shape[0];
+    output.rows[last] = None;
+    site.give_tensor(output.with_row(last, made), left.dtype);
+    Ok(())
+}
+
+fn bilinear_macs(site: &Site) -> u64 {
+    let Ok(weight) = site.tensor("weight") else { return 0 };
+    site.out_elements() * weight.axes.shape.iter().skip(1).map(|&n| n as u64).product::<u64>()
+}
+
+fn factors(site: &Site) -> (&'static str, &'static str) {
+    match site.node.short() {
         "addmm" => ("mat1", "mat2"),
         "baddbmm" => ("batch1", "batch2"),
         "matmul" => ("self", "other"),
+        "mv" => ("self", "vec"),
+        "dot" => ("self", "tensor"),
+        "vdot" => ("self", "other"),
         _ => ("self", "mat2"),
-    };
-    Ok((site.tensor(names.0)?, site.tensor(names.1)?))
+    }
+}
+
+fn operands(site: &Site) -> Result<(TensorFact, TensorFact), Trouble> {
+    let (left, right) = factors(site);
+    Ok((site.tensor(left)?, site.tensor(right)?))
+}
+
+fn multiplied(site: &mut Site) -> Result<(Axes, DType), Trouble> {
+    let (left, right) = operands(site)?;
+    let names = factors(site);
+    let zero = site.zero_argument(names.0) || site.zero_argument(names.1);
+    Ok((multiply(site, &left.axes, &right.axes, zero)?, left.dtype))
 }
 
 fn product(site: &mut Site) -> Result<(), Trouble> {
-    let (left, right) = operands(site)?;
-    let axes = multiply(site, &left.axes, &right.axes)?;
-    site.give_tensor(axes, left.dtype);
+    let (axes, dtype) = multiplied(site)?;
+    site.give_tensor(axes, dtype);
     Ok(())
 }
 
 fn added_product(site: &mut Site) -> Result<(), Trouble> {
-    let (left, right) = operands(site)?;
-    let axes = multiply(site, &left.axes, &right.axes)?;
+    let (axes, dtype) = multiplied(site)?;
     let bias = site.tensor("self")?;
     let sum = broadcast(site, &[bias.axes, axes], "adds them")?;
-    site.give_tensor(sum, left.dtype);
+    site.give_tensor(sum, dtype);
     Ok(())
 }
 
-/// The axes of `left @ right`, as `torch.matmul` defines it for every rank.
-pub(super) fn multiply(site: &mut Site, left: &Axes, right: &Axes) -> Result<Axes, Trouble> {
+/// The axes of `left @ right`, as `torch.matmul` defines it for every rank. `zero`: one of them is zero at the channels
+/// that go.
+pub(super) fn multiply(site: &mut Site, left: &Axes, right: &Axes, zero: bool) -> Result<Axes, Trouble> {
     if left.rank() == 0 || right.rank() == 0 {
         return Trouble::new("a product of a tensor without axes");
     }
@@ -85,7 +137,12 @@ pub(super) fn multiply(site: &mut Site, left: &Axes, right: &Axes) -> Result<Axe
             left.shape, right.shape
         ));
     }
-    let summed = site.join(left.row(left_sum), right.row(right_sum), "sums over their product");
+    let summed = site.sum_over(
+        left.row(left_sum),
+        right.row(right_sum),
+        zero,
+        "sums over their product",
+    );
     if right.rank() > 2 {
         let columns = right.row(right.rank() - 1);
         for row in summed.iter().chain(columns) {
@@ -156,6 +213,7 @@ fn einsum(site: &mut Site) -> Result<(), Trouble> {
     let tensors = site.tensors("tensors")?;
     let ranks: Vec<usize> = tensors.iter().map(|tensor| tensor.axes.rank()).collect();
     let (operands, output) = equation(site, &ranks)?;
+    let zero = site.gives_zero(Zeros::Any);
     let mut axes: BTreeMap<char, (usize, Option<Row>)> = BTreeMap::new();
     for (letters, tensor) in operands.iter().zip(&tensors) {
         for (axis, letter) in letters.iter().enumerate() {
@@ -164,7 +222,10 @@ fn einsum(site: &mut Site) -> Result<(), Trouble> {
                 None => (extent, row),
                 Some((known, other)) if known == extent => (
                     extent,
-                    site.join(other.as_ref(), row.as_ref(), "sums over their product"),
+                    match output.contains(letter) {
+                        true => site.join(other.as_ref(), row.as_ref(), "multiplies them one by one"),
+                        false => site.sum_over(other.as_ref(), row.as_ref(), zero, "sums over their product"),
+                    },
                 ),
                 Some(_) => return Trouble::new(format!("axis {letter} has two sizes")),
             };

@@ -10,18 +10,22 @@ mod create;
 mod elementwise;
 mod fact;
 mod linear;
+mod lookup;
 mod moves;
 mod norm;
 mod parts;
 mod pool;
+mod recurrent;
 mod reduce;
 mod run;
 mod scalar;
 mod site;
+mod zeros;
 
 pub use fact::{Fact, Number, TensorFact};
 pub use site::{Site, Trouble};
 pub(crate) use site::{site_for, wrap_axis};
+pub use zeros::{Trait, Zeros};
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -75,6 +79,8 @@ pub struct Op {
     pub rule: Rule,
     pub macs: Option<Macs>,
     pub sizes: &'static [Sizes],
+    /// When the result is zero at the channels that go.
+    pub zeros: Zeros,
 }
 
 impl Op {
@@ -84,6 +90,7 @@ impl Op {
             rule,
             macs: None,
             sizes: &[],
+            zeros: Zeros::Never,
         }
     }
 
@@ -97,12 +104,17 @@ impl Op {
     const fn sized(self, sizes: &'static [Sizes]) -> Op {
         Op { sizes, ..self }
     }
+
+    const fn zero(self, zeros: Zeros) -> Op {
+        Op { zeros, ..self }
+    }
 }
 
-const FAMILIES: [&[Op]; 12] = [
+const FAMILIES: [&[Op]; 14] = [
     convolution::OPS,
     linear::OPS,
     attention::OPS,
+    recurrent::OPS,
     norm::OPS,
     pool::OPS,
     elementwise::OPS,
@@ -110,6 +122,7 @@ const FAMILIES: [&[Op]; 12] = [
     moves::OPS,
     parts::OPS,
     run::OPS,
+    lookup::OPS,
     create::OPS,
     scalar::OPS,
 ];

@@ -4,32 +4,51 @@
 //! run on the labels (`run`).
 
 use super::site::wrap_axis;
-use super::{Fact, Op, Site, Sizes, TensorFact, Trouble};
+use super::{Fact, Op, Site, Sizes, TensorFact, Trouble, Zeros};
 use crate::labels::{Axes, Row, concat, reshape};
 
 pub(super) const OPS: &[Op] = &[
-    Op::new("aten::view", reshaped).sized(&[Sizes::Output("size")]),
-    Op::new("aten::reshape", reshaped).sized(&[Sizes::Output("shape")]),
-    Op::new("aten::_unsafe_view", reshaped).sized(&[Sizes::Output("size")]),
-    Op::new("aten::reshape_as", reshaped_as),
-    Op::new("aten::view_as", reshaped_as),
-    Op::new("aten::flatten", flatten),
-    Op::new("aten::unflatten", unflatten).sized(&[Sizes::Unflatten {
-        sizes: "sizes",
-        axis: "dim",
-    }]),
-    Op::new("aten::squeeze", squeeze),
-    Op::new("aten::unsqueeze", unsqueeze),
-    Op::new("aten::permute", permute),
-    Op::new("aten::transpose", transpose),
-    Op::new("aten::swapaxes", transpose),
-    Op::new("aten::t", transpose),
-    Op::new("aten::numpy_T", permute),
-    Op::new("aten::expand", expand).sized(&[Sizes::Output("size")]),
-    Op::new("aten::expand_as", expand),
-    Op::new("aten::cat", cat),
-    Op::new("aten::concat", cat),
-    Op::new("aten::stack", stack),
+    Op::new("aten::view", reshaped)
+        .sized(&[Sizes::Output("size")])
+        .zero(Zeros::First),
+    Op::new("aten::reshape", reshaped)
+        .sized(&[Sizes::Output("shape")])
+        .zero(Zeros::First),
+    Op::new("aten::_unsafe_view", reshaped)
+        .sized(&[Sizes::Output("size")])
+        .zero(Zeros::First),
+    Op::new("aten::reshape_as", reshaped_as).zero(Zeros::First),
+    Op::new("aten::view_as", reshaped_as).zero(Zeros::First),
+    Op::new("aten::flatten", flatten).zero(Zeros::First),
+    Op::new("aten::ravel", flatten).zero(Zeros::First),
+    Op::new("aten::unflatten", unflatten)
+        .sized(&[Sizes::Unflatten {
+            sizes: "sizes",
+            axis: "dim",
+        }])
+        .zero(Zeros::First),
+    Op::new("aten::squeeze", squeeze).zero(Zeros::First),
+    Op::new("aten::unsqueeze", unsqueeze).zero(Zeros::First),
+    Op::new("aten::permute", permute).zero(Zeros::First),
+    Op::new("aten::transpose", transpose).zero(Zeros::First),
+    Op::new("aten::swapaxes", transpose).zero(Zeros::First),
+    Op::new("aten::swapdims", transpose).zero(Zeros::First),
+    Op::new("aten::adjoint", transpose).zero(Zeros::First),
+    Op::new("aten::mT", transpose).zero(Zeros::First),
+    Op::new("aten::t", transpose).zero(Zeros::First),
+    Op::new("aten::numpy_T", permute).zero(Zeros::First),
+    Op::new("aten::expand", expand)
+        .sized(&[Sizes::Output("size")])
+        .zero(Zeros::First),
+    Op::new("aten::expand_as", expand).zero(Zeros::First),
+    Op::new("aten::broadcast_to", expand)
+        .sized(&[Sizes::Output("size")])
+        .zero(Zeros::First),
+    Op::new("aten::roll", roll).zero(Zeros::First),
+    Op::new("aten::col2im", fold).zero(Zeros::First),
+    Op::new("aten::cat", cat).zero(Zeros::All),
+    Op::new("aten::concat", cat).zero(Zeros::All),
+    Op::new("aten::stack", stack).zero(Zeros::All),
 ];
 
 pub(super) const MOVES: &str = "moves them";
@@ -90,7 +109,10 @@ fn reshaped_as(site: &mut Site) -> Result<(), Trouble> {
 fn flatten(site: &mut Site) -> Result<(), Trouble> {
     let input = input(site)?;
     let rank = input.axes.rank();
-    let (start, end) = (site.axis("start_dim", rank)?, site.axis("end_dim", rank)?);
+    let (start, end) = match site.node.short() {
+        "ravel" => (0, rank.saturating_sub(1)),
+        _ => (site.axis("start_dim", rank)?, site.axis("end_dim", rank)?),
+    };
     let mut shape = input.axes.shape.clone();
     if start < end {
         let merged = shape[start..=end].iter().product();
@@ -164,6 +186,7 @@ fn transpose(site: &mut Site) -> Result<(), Trouble> {
     let pair = match site.node.short() {
         "t" if rank < 2 => None,
         "t" => Some((0, 1)),
+        "adjoint" | "mT" => Some((wrap_axis(-2, rank)?, wrap_axis(-1, rank)?)),
         "swapaxes" => Some((site.axis("axis0", rank)?, site.axis("axis1", rank)?)),
         _ => Some((site.axis("dim0", rank)?, site.axis("dim1", rank)?)),
     };
@@ -171,6 +194,41 @@ fn transpose(site: &mut Site) -> Result<(), Trouble> {
         order.swap(a, b);
     }
     take(site, &input, &order)
+}
+
+/// Turned by a number of places: what is turned must keep its size.
+fn roll(site: &mut Site) -> Result<(), Trouble> {
+    let mut input = input(site)?;
+    let axes = site.axes("dims", input.axes.rank())?;
+    site.freeze_axes(&input.axes, axes.iter().copied(), "turns them by a number of places");
+    axes.into_iter().for_each(|axis| input.axes.rows[axis] = None);
+    site.give([Fact::Tensor(input)]);
+    Ok(())
+}
+
+/// Overlapping windows added up, `[batch, channels · window, windows]`: a channel is all positions of its window.
+fn fold(site: &mut Site) -> Result<(), Trouble> {
+    let input = input(site)?;
+    let (size, kernel) = (site.ints_for("output_size", 2)?, site.ints_for("kernel_size", 2)?);
+    let window = usize::try_from(kernel.iter().product::<i64>()).unwrap_or(0).max(1);
+    if input.axes.rank() != 3 || input.axes.shape[1] % window != 0 {
+        return Trouble::new("the input is no list of windows");
+    }
+    site.freeze_axes(&input.axes, [2], "adds windows up");
+    let why = site.why("adds windows up");
+    let channels = input.axes.row(1).map(|row| {
+        let blocks = row.chunks(window);
+        blocks.clone().for_each(|block| {
+            block
+                .windows(2)
+                .for_each(|pair| site.labels.unite(pair[0], pair[1], why))
+        });
+        blocks.map(|block| block[0]).collect()
+    });
+    let mut shape = vec![input.axes.shape[0], input.axes.shape[1] / window];
+    shape.extend(size.iter().map(|&extent| extent.max(0) as usize));
+    site.give_tensor(Axes::fixed(shape).with_row(1, channels), input.dtype);
+    Ok(())
 }
 
 fn expand(site: &mut Site) -> Result<(), Trouble> {

@@ -1,14 +1,22 @@
 //! Normalisation: per channel (batch and instance norm), per block of channels (group norm) and over channels.
 
-use super::{Fact, Op, Site, Sizes, Trouble};
+use super::{Fact, Op, Site, Sizes, Trouble, Zeros};
 use crate::labels::Reason;
 
 pub(super) const OPS: &[Op] = &[
-    Op::new("aten::batch_norm", per_channel),
-    Op::new("aten::instance_norm", per_channel),
-    Op::new("aten::group_norm", group_norm).sized(&[Sizes::Blocks("num_groups")]),
-    Op::new("aten::layer_norm", trailing).sized(&[Sizes::Trailing("normalized_shape")]),
-    Op::new("aten::rms_norm", trailing).sized(&[Sizes::Trailing("normalized_shape")]),
+    Op::new("aten::batch_norm", per_channel).zero(Zeros::Weight),
+    Op::new("aten::instance_norm", per_channel).zero(Zeros::Weight),
+    Op::new("aten::_weight_norm", weight_norm).zero(Zeros::Always),
+    Op::new("aten::_weight_norm_interface", weight_norm).zero(Zeros::Always),
+    Op::new("aten::group_norm", group_norm)
+        .sized(&[Sizes::Blocks("num_groups")])
+        .zero(Zeros::Weight),
+    Op::new("aten::layer_norm", trailing)
+        .sized(&[Sizes::Trailing("normalized_shape")])
+        .zero(Zeros::Weight),
+    Op::new("aten::rms_norm", trailing)
+        .sized(&[Sizes::Trailing("normalized_shape")])
+        .zero(Zeros::Weight),
 ];
 
 const MIXES: &str = "normalises over them";
@@ -92,5 +100,39 @@ fn trailing(site: &mut Site) -> Result<(), Trouble> {
         site.freeze_axes(&output, first..input.axes.rank(), MIXES);
     }
     site.give([Fact::tensor(output, input.dtype)]);
+    Ok(())
+}
+
+/// `v · g / ‖v‖`, the norm over all axes but one: a weight without some of its inputs has the norm that it has with zeros
+/// there. A filter of zeros would be divided by zero, so `g` alone is zeroed for it.
+fn weight_norm(site: &mut Site) -> Result<(), Trouble> {
+    let (direction, length) = (site.tensor("v")?, site.tensor("g")?.axes);
+    let axis = match site.int("dim")? {
+        -1 => None,
+        _ => Some(site.axis("dim", direction.axes.rank())?),
+    };
+    let mut output = direction.axes.clone();
+    if let Some(axis) = axis {
+        let kept = length.shape.iter().position(|&extent| extent > 1).unwrap_or(0);
+        let row = site.join(output.row(axis), length.row(kept), "scales each of them");
+        output = output.with_row(axis, row);
+    }
+    if !site.reads_fixed() {
+        let over = (0..output.rank()).filter(|&other| Some(other) != axis);
+        site.freeze_axes(&output, over, "divides by a norm over them");
+    }
+    match (site.node.value("v").and_then(|value| site.graph.param_of(value)), axis) {
+        (Some(param), Some(axis)) => site.labels.note_divisor(param, axis),
+        (None, Some(axis)) => site.freeze_axes(&output, [axis], "divides by a norm of them"),
+        _ => {}
+    }
+    let outputs = site.node.outputs.len();
+    let norm = Fact::fixed(length.shape.clone(), direction.dtype);
+    let made = Fact::tensor(output, direction.dtype);
+    site.give(if site.node.short().ends_with("interface") || outputs > 1 {
+        vec![made, norm]
+    } else {
+        vec![made]
+    });
     Ok(())
 }

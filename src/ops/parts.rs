@@ -1,31 +1,60 @@
 //! Operators that take an axis apart, or lengthen it.
 
 use super::moves::input;
-use super::{Fact, Op, Site, Sizes, TensorFact, Trouble};
+use super::{Fact, Op, Site, Sizes, TensorFact, Trouble, Zeros};
+use crate::labels::{Axes, Row};
 
 pub(super) const OPS: &[Op] = &[
-    Op::new("aten::chunk", parts),
-    Op::new("aten::split", parts).sized(&[Sizes::Part {
-        size: "split_size",
-        axis: "dim",
-    }]),
-    Op::new("aten::split_with_sizes", parts).sized(&[Sizes::Parts {
-        sizes: "split_sizes",
-        axis: "dim",
-    }]),
-    Op::new("aten::unbind", unbind),
-    Op::new("aten::select", select),
-    Op::new("aten::slice", slice).sized(&[Sizes::Bounds {
-        start: "start",
-        end: "end",
-        axis: "dim",
-    }]),
-    Op::new("aten::narrow", narrow).sized(&[Sizes::Start {
-        start: "start",
-        length: "length",
-        axis: "dim",
-    }]),
+    Op::new("aten::chunk", parts).zero(Zeros::First),
+    Op::new("aten::unsafe_chunk", parts).zero(Zeros::First),
+    Op::new("aten::split", parts)
+        .sized(&[Sizes::Part {
+            size: "split_size",
+            axis: "dim",
+        }])
+        .zero(Zeros::First),
+    Op::new("aten::unsafe_split", parts)
+        .sized(&[Sizes::Part {
+            size: "split_size",
+            axis: "dim",
+        }])
+        .zero(Zeros::First),
+    Op::new("aten::split_with_sizes", parts)
+        .sized(&[Sizes::Parts {
+            sizes: "split_sizes",
+            axis: "dim",
+        }])
+        .zero(Zeros::First),
+    Op::new("aten::unsafe_split_with_sizes", parts)
+        .sized(&[Sizes::Parts {
+            sizes: "split_sizes",
+            axis: "dim",
+        }])
+        .zero(Zeros::First),
+    Op::new("aten::tensor_split", parts_at).zero(Zeros::First),
+    Op::new("aten::unbind", unbind).zero(Zeros::First),
+    Op::new("aten::select", select).zero(Zeros::First),
+    Op::new("aten::slice", slice)
+        .sized(&[Sizes::Bounds {
+            start: "start",
+            end: "end",
+            axis: "dim",
+        }])
+        .zero(Zeros::First),
+    Op::new("aten::narrow", narrow)
+        .sized(&[Sizes::Start {
+            start: "start",
+            length: "length",
+            axis: "dim",
+        }])
+        .zero(Zeros::First),
     Op::new("aten::pad", pad).sized(&[Sizes::Padding("pad")]),
+    Op::new("aten::reflection_pad1d", pad),
+    Op::new("aten::reflection_pad2d", pad),
+    Op::new("aten::reflection_pad3d", pad),
+    Op::new("aten::replication_pad1d", pad),
+    Op::new("aten::replication_pad2d", pad),
+    Op::new("aten::replication_pad3d", pad),
     Op::new("aten::constant_pad_nd", pad).sized(&[Sizes::Padding("pad")]),
 ];
 
@@ -36,8 +65,8 @@ fn parts(site: &mut Site) -> Result<(), Trouble> {
     let axis = site.axis("dim", input.axes.rank())?;
     let extent = input.axes.shape.get(axis).copied().unwrap_or(0);
     let (sizes, equal) = match site.node.short() {
-        "split_with_sizes" => (site.ints("split_sizes")?, false),
-        "split" => match site.optional_ints("split_size")? {
+        "split_with_sizes" | "unsafe_split_with_sizes" => (site.ints("split_sizes")?, false),
+        "split" | "unsafe_split" => match site.optional_ints("split_size")? {
             Some(size) if size.len() == 1 => (even(extent, size[0]), true),
             _ => (site.ints("split_sizes").or_else(|_| site.ints("split_size"))?, false),
         },
@@ -58,19 +87,48 @@ fn parts(site: &mut Site) -> Result<(), Trouble> {
             site.labels.freeze(row, why);
         }
     }
+    give_parts(site, &input, axis, sizes);
+    Ok(())
+}
+
+/// `tensor_split`: at the given positions, or into a number of parts. The positions do not follow a removal.
+fn parts_at(site: &mut Site) -> Result<(), Trouble> {
+    let input = input(site)?;
+    let axis = site.axis("dim", input.axes.rank())?;
+    let extent = input.axes.shape.get(axis).copied().unwrap_or(0) as i64;
+    let sizes = if site.node.arg("sections").is_some() {
+        let sections = site.int("sections")?.max(1);
+        let each = |part| extent / sections + i64::from(part < extent % sections);
+        (0..sections).map(each).collect()
+    } else {
+        let cuts = site.ints("indices")?.into_iter();
+        let cuts = cuts.map(|at| if at < 0 { (at + extent).max(0) } else { at.min(extent) });
+        let mut last = 0;
+        cuts.chain([extent])
+            .map(|at| {
+                let size = (at - last).max(0);
+                last = last.max(at);
+                size
+            })
+            .collect()
+    };
+    site.freeze_axes(&input.axes, [axis], "splits them at given positions");
+    give_parts(site, &input, axis, sizes);
+    Ok(())
+}
+
+fn give_parts(site: &mut Site, input: &TensorFact, axis: usize, sizes: Vec<i64>) {
+    let row = input.axes.row(axis).cloned();
     let mut start = 0;
     let mut outputs = Vec::new();
     for size in sizes {
         let end = start + size as usize;
-        let mut axes = input.axes.clone();
-        axes.shape[axis] = size as usize;
-        let part = row.as_ref().map(|row| row[start..end].into());
-        axes.rows[axis] = None;
-        outputs.push(Fact::tensor(axes.with_row(axis, part), input.dtype));
+        let kept = row.as_ref().map(|row| row[start..end].into());
+        let axes = part(site, &input.axes, axis, size as usize, kept);
+        outputs.push(Fact::tensor(axes, input.dtype));
         start = end;
     }
     site.give([Fact::List(outputs)]);
-    Ok(())
 }
 
 fn even(extent: usize, size: i64) -> Vec<i64> {
@@ -104,19 +162,29 @@ fn select(site: &mut Site) -> Result<(), Trouble> {
 }
 
 fn slice(site: &mut Site) -> Result<(), Trouble> {
+    // A list of sizes is sliced by the same operator.
+    if let Fact::List(items) = site.fact("l") {
+        let kept = bounds(site, items.len())?;
+        site.give([Fact::List(kept.into_iter().map(|at| items[at].clone()).collect())]);
+        return Ok(());
+    }
     let input = input(site)?;
     let axis = site.axis("dim", input.axes.rank())?;
-    let extent = input.axes.shape[axis] as i64;
+    let kept = bounds(site, input.axes.shape.get(axis).copied().unwrap_or(0))?;
+    if site.int_or("step", 1)? > 1 {
+        site.freeze_axes(&input.axes, [axis], "takes every n-th of them");
+    }
+    cut(site, input, axis, kept)
+}
+
+/// The positions from `start` to `end`, counted from either side.
+fn bounds(site: &Site, extent: usize) -> Result<Vec<usize>, Trouble> {
+    let extent = extent as i64;
     let clamp = |at: i64| if at < 0 { (at + extent).max(0) } else { at.min(extent) };
     let start = clamp(site.int_or("start", 0)?);
     let end = clamp(site.int_or("end", i64::MAX)?).max(start);
     let step = site.int_or("step", 1)?.max(1) as usize;
-    cut(
-        site,
-        input,
-        axis,
-        (start as usize..end as usize).step_by(step).collect(),
-    )
+    Ok((start as usize..end as usize).step_by(step).collect())
 }
 
 fn narrow(site: &mut Site) -> Result<(), Trouble> {
@@ -130,20 +198,30 @@ fn narrow(site: &mut Site) -> Result<(), Trouble> {
 }
 
 fn cut(site: &mut Site, input: TensorFact, axis: usize, kept: Vec<usize>) -> Result<(), Trouble> {
-    let mut axes = input.axes;
-    let row = axes.rows[axis]
-        .take()
-        .map(|row| kept.iter().map(|&at| row[at]).collect());
-    axes.shape[axis] = kept.len();
-    site.give_tensor(axes.with_row(axis, row), input.dtype);
+    let row = input.axes.row(axis).map(|row| kept.iter().map(|&at| row[at]).collect());
+    let axes = part(site, &input.axes, axis, kept.len(), row);
+    site.give_tensor(axes, input.dtype);
     Ok(())
+}
+
+/// A part of one axis. A part of one position cannot shrink.
+fn part(site: &mut Site, whole: &Axes, axis: usize, extent: usize, row: Option<Row>) -> Axes {
+    if let (1, Some(row)) = (extent, &row) {
+        let why = site.why("takes one of them");
+        site.labels.freeze(row, why);
+    }
+    let mut axes = whole.clone();
+    axes.shape[axis] = extent;
+    axes.rows[axis] = None;
+    axes.with_row(axis, row)
 }
 
 /// Padding from the last axis on. Only zeros may shrink with their neighbours; copies of neighbours go with them.
 fn pad(site: &mut Site) -> Result<(), Trouble> {
     let input = input(site)?;
-    let amounts = site.ints("pad")?;
-    let constant = !matches!(site.fact("mode"), Fact::Text(mode) if mode != "constant");
+    let copies = site.node.arg("padding").is_some();
+    let amounts = site.ints(if copies { "padding" } else { "pad" })?;
+    let constant = !copies && !matches!(site.fact("mode"), Fact::Text(mode) if mode != "constant");
     let zero = matches!(site.fact("value"), Fact::None)
         || matches!(site.fact("value"), Fact::Number(number) if number.as_f64() == 0.0);
     let mut axes = input.axes.clone();
@@ -153,14 +231,14 @@ fn pad(site: &mut Site) -> Result<(), Trouble> {
             continue;
         }
         let extent = axes.shape[axis] as i64 + before + after;
-        if before < 0 || after < 0 || extent < 1 {
-            return Trouble::new("negative padding has no rule");
+        if extent < 1 {
+            return Trouble::new("nothing is left");
         }
         let row = axes.rows[axis].take();
         axes.shape[axis] = extent as usize;
         if let Some(row) = row {
-            if !(constant && zero) {
-                let why = site.why("pads it with something other than zeros");
+            if !(constant && zero) || before < 0 || after < 0 {
+                let why = site.why("cuts it, or pads it with something other than zeros");
                 site.labels.freeze(&row, why);
                 continue;
             }

@@ -1,27 +1,42 @@
 //! Pooling and resampling: every channel on its own, over axes that keep no labels.
 
-use super::{Fact, Op, Site, Trouble};
+use super::{Fact, Op, Site, Trouble, Zeros};
 use crate::tensor::DType;
 
 pub(super) const OPS: &[Op] = &[
-    Op::new("aten::max_pool1d", windows),
-    Op::new("aten::max_pool2d", windows),
-    Op::new("aten::max_pool3d", windows),
-    Op::new("aten::avg_pool1d", windows),
-    Op::new("aten::avg_pool2d", windows),
-    Op::new("aten::avg_pool3d", windows),
-    Op::new("aten::adaptive_avg_pool1d", resized),
-    Op::new("aten::adaptive_avg_pool2d", resized),
-    Op::new("aten::adaptive_avg_pool3d", resized),
-    Op::new("aten::adaptive_max_pool1d", resized_with_indices),
-    Op::new("aten::adaptive_max_pool2d", resized_with_indices),
-    Op::new("aten::upsample_nearest1d", resized),
-    Op::new("aten::upsample_nearest2d", resized),
-    Op::new("aten::upsample_nearest3d", resized),
-    Op::new("aten::upsample_linear1d", resized),
-    Op::new("aten::upsample_bilinear2d", resized),
-    Op::new("aten::upsample_bicubic2d", resized),
-    Op::new("aten::upsample_trilinear3d", resized),
+    Op::new("aten::max_pool1d", windows).zero(Zeros::First),
+    Op::new("aten::max_pool2d", windows).zero(Zeros::First),
+    Op::new("aten::max_pool3d", windows).zero(Zeros::First),
+    Op::new("aten::avg_pool1d", windows).zero(Zeros::First),
+    Op::new("aten::avg_pool2d", windows).zero(Zeros::First),
+    Op::new("aten::avg_pool3d", windows).zero(Zeros::First),
+    Op::new("aten::adaptive_avg_pool1d", resized).zero(Zeros::First),
+    Op::new("aten::adaptive_avg_pool2d", resized).zero(Zeros::First),
+    Op::new("aten::adaptive_avg_pool3d", resized).zero(Zeros::First),
+    Op::new("aten::adaptive_max_pool1d", resized_with_indices).zero(Zeros::First),
+    Op::new("aten::adaptive_max_pool2d", resized_with_indices).zero(Zeros::First),
+    Op::new("aten::adaptive_max_pool3d", resized_with_indices).zero(Zeros::First),
+    Op::new("aten::max_pool2d_with_indices", windows_with_indices).zero(Zeros::First),
+    Op::new("aten::max_pool1d_with_indices", windows_with_indices).zero(Zeros::First),
+    Op::new("aten::max_pool3d_with_indices", windows_with_indices).zero(Zeros::First),
+    Op::new("aten::_adaptive_avg_pool2d", resized).zero(Zeros::First),
+    Op::new("aten::_adaptive_avg_pool3d", resized).zero(Zeros::First),
+    Op::new("aten::_upsample_nearest_exact1d", resized).zero(Zeros::First),
+    Op::new("aten::_upsample_nearest_exact2d", resized).zero(Zeros::First),
+    Op::new("aten::_upsample_nearest_exact3d", resized).zero(Zeros::First),
+    Op::new("aten::_upsample_bilinear2d_aa", resized).zero(Zeros::First),
+    Op::new("aten::_upsample_bicubic2d_aa", resized).zero(Zeros::First),
+    Op::new("aten::_upsample_lanczos2d_aa", resized).zero(Zeros::First),
+    Op::new("aten::grid_sampler", sampled).zero(Zeros::First),
+    Op::new("aten::grid_sampler_2d", sampled).zero(Zeros::First),
+    Op::new("aten::grid_sampler_3d", sampled).zero(Zeros::First),
+    Op::new("aten::upsample_nearest1d", resized).zero(Zeros::First),
+    Op::new("aten::upsample_nearest2d", resized).zero(Zeros::First),
+    Op::new("aten::upsample_nearest3d", resized).zero(Zeros::First),
+    Op::new("aten::upsample_linear1d", resized).zero(Zeros::First),
+    Op::new("aten::upsample_bilinear2d", resized).zero(Zeros::First),
+    Op::new("aten::upsample_bicubic2d", resized).zero(Zeros::First),
+    Op::new("aten::upsample_trilinear3d", resized).zero(Zeros::First),
 ];
 
 fn spatial(site: &Site) -> usize {
@@ -104,12 +119,36 @@ fn resized(site: &mut Site) -> Result<(), Trouble> {
 
 fn resized_with_indices(site: &mut Site) -> Result<(), Trouble> {
     resized(site)?;
+    with_indices(site)
+}
+
+fn windows_with_indices(site: &mut Site) -> Result<(), Trouble> {
+    windows(site)?;
+    with_indices(site)
+}
+
+/// The positions of the pooled values beside them.
+fn with_indices(site: &mut Site) -> Result<(), Trouble> {
     let Some(Fact::Tensor(pooled)) = site.outputs().first().cloned() else {
         return Ok(());
     };
     let indices = Fact::tensor(pooled.axes.clone(), DType::I64);
     site.give([Fact::Tensor(pooled), indices]);
     Ok(())
+}
+
+/// Values between positions that a grid names, for each channel on its own.
+fn sampled(site: &mut Site) -> Result<(), Trouble> {
+    let (input, grid) = (site.tensor("input")?, site.tensor("grid")?.axes);
+    let spatial = match input.axes.rank().checked_sub(2) {
+        Some(spatial) if spatial > 0 && grid.rank() == spatial + 2 => spatial,
+        _ => return Trouble::new("the grid does not fit the input"),
+    };
+    let why = site.why("samples at positions that it names");
+    grid.freeze(site.labels, why);
+    let mut output = input.axes.clone();
+    output.shape[2..].copy_from_slice(&grid.shape[1..=spatial]);
+    finish(site, 2, output, input.axes, input.dtype)
 }
 
 fn finish(

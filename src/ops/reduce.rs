@@ -1,32 +1,51 @@
 //! Reductions and operators that mix along one axis: what they run over must keep its size.
 
-use super::{Fact, Op, Site, TensorFact, Trouble};
+use super::{Fact, Op, Site, TensorFact, Trouble, Zeros};
 use crate::labels::Axes;
 use crate::tensor::DType;
 
 pub(super) const OPS: &[Op] = &[
-    Op::new("aten::mean", reduced),
-    Op::new("aten::sum", reduced),
+    Op::new("aten::mean", reduced).zero(Zeros::First),
+    Op::new("aten::sum", reduced).zero(Zeros::First),
+    Op::new("aten::nansum", reduced).zero(Zeros::First),
+    Op::new("aten::nanmean", reduced).zero(Zeros::First),
+    Op::new("aten::frobenius_norm", reduced).zero(Zeros::First),
+    Op::new("aten::count_nonzero", positions),
     Op::new("aten::prod", reduced),
-    Op::new("aten::amax", reduced),
-    Op::new("aten::amin", reduced),
-    Op::new("aten::var", reduced),
-    Op::new("aten::std", reduced),
+    Op::new("aten::amax", reduced).zero(Zeros::First),
+    Op::new("aten::amin", reduced).zero(Zeros::First),
+    Op::new("aten::var", reduced).zero(Zeros::First),
+    Op::new("aten::std", reduced).zero(Zeros::First),
     Op::new("aten::logsumexp", reduced),
-    Op::new("aten::linalg_vector_norm", reduced),
-    Op::new("aten::norm", reduced),
+    Op::new("aten::linalg_vector_norm", reduced).zero(Zeros::First),
+    Op::new("aten::norm", reduced).zero(Zeros::First),
     Op::new("aten::argmax", positions),
     Op::new("aten::argmin", positions),
     Op::new("aten::any", tested),
     Op::new("aten::all", tested),
     Op::new("aten::max", extreme),
     Op::new("aten::min", extreme),
+    Op::new("aten::median", extreme),
+    Op::new("aten::nanmedian", extreme),
+    Op::new("aten::var_mean", paired).zero(Zeros::First),
+    Op::new("aten::std_mean", paired).zero(Zeros::First),
+    Op::new("aten::aminmax", paired).zero(Zeros::First),
+    Op::new("aten::cosine_similarity", compared_along),
+    Op::new("aten::pairwise_distance", compared_along),
     Op::new("aten::softmax", along),
     Op::new("aten::log_softmax", along),
-    Op::new("aten::cumsum", along),
+    Op::new("aten::_softmax", along),
+    Op::new("aten::_log_softmax", along),
+    Op::new("aten::logcumsumexp", along),
+    Op::new("aten::argsort", ordered),
+    Op::new("aten::topk", ordered).zero(Zeros::First),
+    Op::new("aten::cummax", ordered).zero(Zeros::First),
+    Op::new("aten::cummin", ordered).zero(Zeros::First),
+    Op::new("aten::msort", ordered).zero(Zeros::First),
+    Op::new("aten::cumsum", along).zero(Zeros::First),
     Op::new("aten::cumprod", along),
-    Op::new("aten::diff", diff),
-    Op::new("aten::glu", glu),
+    Op::new("aten::diff", diff).zero(Zeros::First),
+    Op::new("aten::glu", glu).zero(Zeros::First),
 ];
 
 const OVER: &str = "reduces over them";
@@ -65,7 +84,11 @@ fn without(axes: &Axes, over: &[usize], keep: bool) -> Axes {
 fn reduce(site: &mut Site) -> Result<(Axes, DType), Trouble> {
     let input = input(site)?;
     let over = over(site, input.axes.rank())?;
-    site.freeze_axes(&input.axes, over.iter().copied(), OVER);
+    // A sum of parameters that go together with what is summed is the same without them: a weight's norm.
+    let sums = matches!(site.node.short(), "sum" | "norm" | "linalg_vector_norm");
+    if !(sums && site.reads_fixed() && site.gives_zero(Zeros::First)) {
+        site.freeze_axes(&input.axes, over.iter().copied(), OVER);
+    }
     Ok((without(&input.axes, &over, site.flag("keepdim")), input.dtype))
 }
 
@@ -151,5 +174,47 @@ fn diff(site: &mut Site) -> Result<(), Trouble> {
     axes.shape[axis] = usize::try_from(extent - site.int_or("n", 1)?).unwrap_or(0);
     axes.rows[axis] = None;
     site.give_tensor(axes, input.dtype);
+    Ok(())
+}
+
+/// The same reduction twice: mean and variance, smallest and largest.
+fn paired(site: &mut Site) -> Result<(), Trouble> {
+    let (axes, dtype) = reduce(site)?;
+    site.give([Fact::tensor(axes.clone(), dtype), Fact::tensor(axes, dtype)]);
+    Ok(())
+}
+
+/// Elements in order along one axis, the first `k` of them for `topk`; with their positions where the operator tells.
+fn ordered(site: &mut Site) -> Result<(), Trouble> {
+    let input = input(site)?;
+    let axis = match site.node.arg("dim") {
+        Some(_) => site.axis("dim", input.axes.rank())?,
+        None => 0,
+    };
+    site.freeze_axes(&input.axes, [axis], "puts them in order");
+    let mut axes = input.axes.with_row(axis, None);
+    if let (Some(extent), true) = (axes.shape.get_mut(axis), site.node.arg("k").is_some()) {
+        *extent = usize::try_from(site.int("k")?).unwrap_or(0);
+    }
+    let (values, positions) = (Fact::tensor(axes.clone(), input.dtype), Fact::tensor(axes, DType::I64));
+    match site.node.short() {
+        "argsort" => site.give([positions]),
+        "msort" => site.give([values]),
+        _ => site.give([values, positions]),
+    }
+    Ok(())
+}
+
+/// One number for each pair of rows: what they are compared along must keep its size.
+fn compared_along(site: &mut Site) -> Result<(), Trouble> {
+    let (a, b) = (site.tensor("x1")?, site.tensor("x2")?);
+    let axes = super::elementwise::broadcast(site, &[a.axes, b.axes], "compares them")?;
+    let axis = match site.node.arg("dim") {
+        Some(_) => site.axis("dim", axes.rank())?,
+        None => axes.rank().saturating_sub(1),
+    };
+    site.freeze_axes(&axes, [axis], OVER);
+    let output = without(&axes, &[axis], site.flag("keepdim"));
+    site.give_tensor(output, a.dtype);
     Ok(())
 }

@@ -1,28 +1,50 @@
 //! Operators that move elements in ways of their own: they are run on the labels themselves.
 
 use super::moves::{MOVES, input};
-use super::{Fact, Number, Op, Site, Trouble};
+use super::{Fact, Number, Op, Site, Trouble, Zeros};
 use crate::graph::{Arg, Def, Graph, Node, NodeId, Output, Type, ValueId};
 use crate::labels::{Axes, from_elements, to_elements};
 use crate::tensor::{DType, Tensor};
 
 pub(super) const OPS: &[Op] = &[
-    Op::new("aten::movedim", run),
-    Op::new("aten::roll", run),
-    Op::new("aten::flip", run),
-    Op::new("aten::repeat", run),
-    Op::new("aten::tile", run),
-    Op::new("aten::repeat_interleave", run),
-    Op::new("aten::index_select", run),
-    Op::new("aten::index", run),
-    Op::new("aten::channel_shuffle", run),
-    Op::new("aten::pixel_shuffle", run),
-    Op::new("aten::pixel_unshuffle", run),
-    Op::new("aten::unfold", run),
+    Op::new("aten::movedim", run).zero(Zeros::First),
+    Op::new("aten::moveaxis", run).zero(Zeros::First),
+    Op::new("aten::rot90", run).zero(Zeros::First),
+    Op::new("aten::fliplr", run).zero(Zeros::First),
+    Op::new("aten::flipud", run).zero(Zeros::First),
+    Op::new("aten::native_channel_shuffle", shuffled).zero(Zeros::First),
+    Op::new("aten::diagonal", run).zero(Zeros::First),
+    Op::new("aten::im2col", run).zero(Zeros::First),
+    Op::new("aten::flip", run).zero(Zeros::First),
+    Op::new("aten::repeat", run).zero(Zeros::First),
+    Op::new("aten::tile", run).zero(Zeros::First),
+    Op::new("aten::repeat_interleave", run).zero(Zeros::First),
+    Op::new("aten::channel_shuffle", shuffled).zero(Zeros::First),
+    Op::new("aten::pixel_shuffle", run).zero(Zeros::First),
+    Op::new("aten::pixel_unshuffle", run).zero(Zeros::First),
+    Op::new("aten::unfold", windowed).zero(Zeros::First),
 ];
 
+/// Channels dealt out in turn from equal blocks, which therefore keep the same positions.
+fn shuffled(site: &mut Site) -> Result<(), Trouble> {
+    let input = input(site)?;
+    let groups = usize::try_from(site.int("groups")?).unwrap_or(1);
+    if let Some(row) = input.axes.row(1).cloned() {
+        site.tie_blocks(&row, groups, "deals them out from equal blocks");
+    }
+    run(site)
+}
+
+/// Windows that slide along one axis.
+fn windowed(site: &mut Site) -> Result<(), Trouble> {
+    let input = input(site)?;
+    let axis = site.axis("dimension", input.axes.rank())?;
+    site.freeze_axes(&input.axes, [axis], "slides over it");
+    run(site)
+}
+
 /// Runs the operator on the labels of each labelled axis, as float64, and reads back where they went.
-fn run(site: &mut Site) -> Result<(), Trouble> {
+pub(super) fn run(site: &mut Site) -> Result<(), Trouble> {
     let Some(moved) = site.node.args.first().and_then(|(_, arg)| arg.as_value()) else {
         return Trouble::new("moves something that is no tensor");
     };

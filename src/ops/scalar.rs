@@ -1,7 +1,7 @@
 //! Numbers: sizes, and arithmetic on them, evaluated as PyTorch would.
 
 use super::elementwise::code_of_dtype;
-use super::{Fact, Number, Op, Site, Trouble};
+use super::{Fact, Number, Op, Site, Trouble, Zeros};
 use crate::tensor::DType;
 
 pub(super) const OPS: &[Op] = &[
@@ -21,12 +21,12 @@ pub(super) const OPS: &[Op] = &[
     Op::new("aten::floordiv", arithmetic),
     Op::new("prim::dtype", dtype),
     Op::new("prim::device", device),
-    Op::new("prim::ListUnpack", unpack),
-    Op::new("prim::TupleUnpack", unpack),
+    Op::new("prim::ListUnpack", unpack).zero(Zeros::First),
+    Op::new("prim::TupleUnpack", unpack).zero(Zeros::First),
     Op::new("prim::ListConstruct", list),
     Op::new("prim::TupleConstruct", list),
-    Op::new("aten::__getitem__", item),
-    Op::new("prim::TupleIndex", item),
+    Op::new("aten::__getitem__", item).zero(Zeros::First),
+    Op::new("prim::TupleIndex", item).zero(Zeros::First),
 ];
 
 fn first(site: &Site) -> Fact {

@@ -1,9 +1,10 @@
 //! One operator at its place in a graph: what a rule sees and does.
 
-use super::{Fact, Number, TensorFact};
+use super::{Fact, Number, TensorFact, Trait};
 use crate::graph::{Arg, Evaluate, Graph, Node, NodeId, ValueId};
 use crate::labels::{Axes, Label, Labels, Reason, Row, Split};
 use crate::tensor::{DType, Tensor};
+use std::collections::BTreeSet;
 
 /// Why a rule could not say what its operator does: the node becomes opaque.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -22,6 +23,7 @@ pub struct Site<'a> {
     pub id: NodeId,
     pub node: &'a Node,
     facts: &'a [Fact],
+    pub(super) traits: &'a [Trait],
     pub labels: &'a mut Labels,
     pub(super) evaluator: &'a dyn Evaluate,
     /// How an axis that this node splits keeps its labels.
@@ -39,6 +41,7 @@ pub(crate) fn site_for<'a>(
     graph: &'a Graph,
     id: NodeId,
     facts: &'a [Fact],
+    traits: &'a [Trait],
     labels: &'a mut Labels,
     evaluator: &'a dyn Evaluate,
     split: Split,
@@ -50,6 +53,7 @@ pub(crate) fn site_for<'a>(
         id,
         node: graph.node(id),
         facts,
+        traits,
         labels,
         evaluator,
         split,
@@ -221,7 +225,10 @@ impl Site<'_> {
             crate::graph::Def::Input(_) => return Trouble::new("depends on the model's input"),
             crate::graph::Def::Node { .. } => {}
         }
-        let leaves = crate::graph::graph_leaves(graph, &[], &[value]);
+        // Sizes are known, also those of what the model is given.
+        let numbers = self.numbers_before(value);
+        let known: Vec<ValueId> = numbers.iter().map(|&(value, _)| value).collect();
+        let leaves = crate::graph::graph_leaves(graph, &known, &[value]);
         if leaves
             .iter()
             .any(|&leaf| matches!(graph.value(leaf).def, crate::graph::Def::Input(_)))
@@ -230,12 +237,32 @@ impl Site<'_> {
         }
         let mut found = self
             .evaluator
-            .evaluate(graph, &[], &[value])
+            .evaluate(graph, &numbers, &[value])
             .map_err(|fault| Trouble(fault.to_string()))?;
         match found.len() {
             1 => Ok(found.remove(0)),
             n => Trouble::new(format!("gives {n} tensors where one was expected")),
         }
+    }
+
+    /// The nearest known numbers among what a value is computed from.
+    fn numbers_before(&self, value: ValueId) -> Vec<(ValueId, Tensor)> {
+        let mut seen = BTreeSet::new();
+        let mut found = Vec::new();
+        let mut waiting = vec![value];
+        while let Some(value) = waiting.pop() {
+            let crate::graph::Def::Node { node, .. } = self.graph.value(value).def else {
+                continue;
+            };
+            if !seen.insert(value) {
+                continue;
+            }
+            match self.fact_of(value) {
+                Fact::Number(number) => found.push((value, number.tensor())),
+                _ => waiting.extend(self.graph.node(node).reads()),
+            }
+        }
+        found
     }
 
     /// What two axes that meet element by element make of each other's labels: united where both may shrink, frozen where

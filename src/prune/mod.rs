@@ -6,7 +6,7 @@
 mod proof;
 mod rewrite;
 
-pub use proof::proof;
+pub use proof::{difference, proof};
 
 use crate::graph::{Evaluate, Graph, NodeId, ParamId};
 use crate::labels::{FROZEN, Label};
@@ -143,6 +143,10 @@ pub fn zero(walked: &Walked, removal: &Removal) -> Result<Graph, PruneError> {
     let kept = kept_of_params(walked, removal)?;
     let mut graph = walked.graph.clone();
     for ((param, axis), stay) in kept {
+        // What is divided by its own norm is scaled to zero by another parameter of the same units.
+        if walked.labels.divides(param, axis) {
+            continue;
+        }
         let tensor = &mut graph.params[param.0 as usize].tensor;
         let gone: Vec<usize> = (0..tensor.shape()[axis])
             .filter(|at| stay.binary_search(at).is_err())

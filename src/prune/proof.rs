@@ -19,9 +19,21 @@ pub fn proof(
     inputs: &[Tensor],
 ) -> Result<f64, PruneError> {
     let smaller = remove(walked, options, removal, evaluator)?;
-    let zeroed = zero(walked, removal)?;
-    let after = outputs(&to_float64(&smaller), inputs, evaluator)?;
-    let before = outputs(&to_float64(&zeroed), inputs, evaluator)?;
+    difference(&smaller, &zero(walked, removal)?, evaluator, inputs)
+}
+
+/// The largest difference of two networks' outputs in float64, relative to the largest magnitude of the second's.
+///
+/// # Errors
+/// When one of them does not run on these inputs.
+pub fn difference(
+    smaller: &Graph,
+    zeroed: &Graph,
+    evaluator: &dyn Evaluate,
+    inputs: &[Tensor],
+) -> Result<f64, PruneError> {
+    let after = outputs(&to_float64(smaller), inputs, evaluator)?;
+    let before = outputs(&to_float64(zeroed), inputs, evaluator)?;
     let mut worst: f64 = 0.0;
     for (after, before) in after.iter().zip(&before) {
         if after.shape() != before.shape() {

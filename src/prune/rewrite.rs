@@ -140,7 +140,7 @@ impl Rewriter<'_> {
                 };
                 for axis in first..output.rank() {
                     if self.shrinks(output, axis) {
-                        set_item(node, name, axis - first, self.kept(output, axis).len());
+                        set_output(node, name, axis - first, self.kept(output, axis).len());
                     }
                 }
             }
@@ -325,6 +325,21 @@ fn set<'n>(node: &'n mut Node, name: &str) -> Option<&'n mut Arg> {
         .iter_mut()
         .find(|(known, _)| known == name)
         .map(|(_, arg)| arg)
+}
+
+/// Writes one extent of a shape. One that is computed (batch times heads) is left to follow from the others, so that
+/// the graph still runs at every batch size.
+fn set_output(node: &mut Node, name: &str, at: usize, extent: usize) {
+    let reshapes = matches!(node.short(), "view" | "reshape" | "_unsafe_view");
+    if let Some(Arg::List(items)) = set(node, name)
+        && reshapes
+        && matches!(items.get(at), Some(Arg::Value(_)))
+        && !items.contains(&Arg::Int(-1))
+    {
+        items[at] = Arg::Int(-1);
+        return;
+    }
+    set_item(node, name, at, extent);
 }
 
 /// Writes one number of a list; a -1 stays, for it follows by itself.

@@ -202,6 +202,17 @@ impl Printer<'_> {
             targets.truncate(targets.len() - 2);
             targets.push(' ');
         }
+        // Of two values that are there already, the condition takes one.
+        if let ("prim::If", [(_, condition), (_, then), (_, otherwise)]) = (node.op.as_str(), &node.args[..]) {
+            let [condition, then, otherwise] = [
+                self.arg(condition, None, &node.op)?,
+                self.arg(then, None, &node.op)?,
+                self.arg(otherwise, None, &node.op)?,
+            ];
+            return Ok(format!(
+                "if {condition}:\n      {targets}= {then}\n    else:\n      {targets}= {otherwise}"
+            ));
+        }
         Ok(format!("{targets}= {}", self.call(node)?))
     }
 

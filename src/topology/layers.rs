@@ -9,6 +9,8 @@ pub enum LayerKind {
     Convolution,
     TransposedConvolution,
     Linear,
+    /// A product with a weight of `[inputs, outputs]`, as some language models have it.
+    TransposedLinear,
     Embedding,
 }
 
@@ -29,7 +31,7 @@ impl Layer {
     pub fn output_axis(&self) -> usize {
         match self.kind {
             LayerKind::Convolution | LayerKind::Linear => 0,
-            LayerKind::TransposedConvolution | LayerKind::Embedding => 1,
+            LayerKind::TransposedConvolution | LayerKind::TransposedLinear | LayerKind::Embedding => 1,
         }
     }
 
@@ -37,7 +39,7 @@ impl Layer {
     pub fn input_axis(&self) -> Option<usize> {
         match self.kind {
             LayerKind::Convolution | LayerKind::Linear => Some(1),
-            LayerKind::TransposedConvolution => Some(0),
+            LayerKind::TransposedConvolution | LayerKind::TransposedLinear => Some(0),
             LayerKind::Embedding => None,
         }
     }
@@ -72,10 +74,15 @@ pub fn layers(graph: &Graph) -> Vec<Layer> {
                 LayerKind::TransposedConvolution
             }
             "linear" => LayerKind::Linear,
+            "addmm" => LayerKind::TransposedLinear,
             "embedding" => LayerKind::Embedding,
             _ => continue,
         };
-        let Some(weight) = node.value("weight").and_then(|value| graph.param_of(value)) else {
+        let (weight, bias) = match kind {
+            LayerKind::TransposedLinear => ("mat2", "self"),
+            _ => ("weight", "bias"),
+        };
+        let Some(weight) = node.value(weight).and_then(|value| graph.param_of(value)) else {
             continue;
         };
         let slot = *known.entry(weight).or_insert_with(|| {
@@ -84,7 +91,7 @@ pub fn layers(graph: &Graph) -> Vec<Layer> {
                 name: name.rsplit_once('.').map_or(name, |(module, _)| module).to_owned(),
                 kind,
                 weight,
-                bias: node.value("bias").and_then(|value| graph.param_of(value)),
+                bias: node.value(bias).and_then(|value| graph.param_of(value)),
                 conv_groups: node
                     .arg("groups")
                     .and_then(crate::graph::Arg::as_int)

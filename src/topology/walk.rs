@@ -2,7 +2,7 @@
 
 use crate::graph::{Arg, Def, Evaluate, Graph, Issue, Node, NodeId, Type, ValueId};
 use crate::labels::{Axes, FROZEN, Label, Labels, Reason, Split};
-use crate::ops::{self, Fact, Number, TensorFact, Trouble};
+use crate::ops::{self, Fact, Number, TensorFact, Trait, Trouble, Zeros};
 use crate::tensor::{DType, Tensor};
 use std::collections::BTreeSet;
 
@@ -45,6 +45,7 @@ pub struct Walked<'g> {
     pub graph: &'g Graph,
     /// One fact a value.
     pub facts: Vec<Fact>,
+    traits: Vec<Trait>,
     pub labels: Labels,
     /// Multiply-accumulates a node, for the whole batch.
     pub macs: Vec<u64>,
@@ -75,16 +76,18 @@ pub fn walk<'g>(graph: &'g Graph, options: &Options, evaluator: &dyn Evaluate) -
 
 /// The nodes that split channels into attention heads: what they kept meets itself in a product of activations.
 fn head_splits(labels: &Labels) -> BTreeSet<NodeId> {
-    let products: BTreeSet<Label> = labels
+    let products: BTreeSet<(Label, usize)> = labels
         .products()
         .iter()
-        .map(|&label| labels.find(label))
-        .filter(|&root| root != FROZEN)
+        .map(|&(label, extent)| (labels.find(label), extent))
+        .filter(|&(root, _)| root != FROZEN)
         .collect();
-    let splits = labels
-        .parts()
-        .iter()
-        .filter(|parts| parts.row.iter().any(|&label| products.contains(&labels.find(label))));
+    // The split that leaves features of a head; one into queries, keys and values before it leaves more.
+    let splits = labels.parts().iter().filter(|parts| {
+        let extent = parts.row.len();
+        let mut row = parts.row.iter();
+        row.any(|&label| products.contains(&(labels.find(label), extent)))
+    });
     splits.map(|parts| parts.node).collect()
 }
 
@@ -97,6 +100,7 @@ fn walk_once<'g>(
     let mut walked = Walked {
         graph,
         facts: vec![Fact::Unknown; graph.values.len()],
+        traits: vec![Trait::default(); graph.values.len()],
         labels: if options.every_reason {
             Labels::with_every_union()
         } else {
@@ -156,6 +160,10 @@ fn load(walked: &mut Walked, value: ValueId) {
         _ => return,
     };
     walked.facts[value.0 as usize] = fact;
+    walked.traits[value.0 as usize] = Trait {
+        zero: true,
+        fixed: true,
+    };
 }
 
 fn constant(tensor: &Tensor) -> Fact {
@@ -176,6 +184,7 @@ fn step(walked: &mut Walked, id: NodeId, node: &Node, split: Split, options: &Op
         walked.graph,
         id,
         &walked.facts,
+        &walked.traits,
         &mut walked.labels,
         evaluator,
         split,
@@ -186,6 +195,10 @@ fn step(walked: &mut Walked, id: NodeId, node: &Node, split: Split, options: &Op
         Some(op) => (op.rule)(&mut site),
         None => Err(Trouble("has no label rule".into())),
     };
+    let made = match &result {
+        Ok(()) => site.made(op.map_or(Zeros::Never, |op| op.zeros)),
+        Err(_) => site.made(Zeros::Never),
+    };
     let outputs = match result {
         Ok(()) => {
             walked.macs[id.0 as usize] = op.and_then(|op| op.macs).map_or(0, |macs| macs(&site));
@@ -194,6 +207,9 @@ fn step(walked: &mut Walked, id: NodeId, node: &Node, split: Split, options: &Op
         Err(trouble) => {
             let outputs = opaque(&site, evaluator);
             drop(site);
+            // What carries no labels loses none.
+            let harmless =
+                !outputs.contains(&Fact::Unknown) && node.reads().iter().all(|&value| still(walked.fact(value)));
             let why = Reason {
                 node: Some(id),
                 what: "is not understood",
@@ -201,7 +217,7 @@ fn step(walked: &mut Walked, id: NodeId, node: &Node, split: Split, options: &Op
             for value in node.reads() {
                 freeze(&walked.facts[value.0 as usize].clone(), &mut walked.labels, why);
             }
-            walked.issues.push(Issue {
+            let issue = Issue {
                 node: node
                     .outputs
                     .first()
@@ -209,7 +225,8 @@ fn step(walked: &mut Walked, id: NodeId, node: &Node, split: Split, options: &Op
                 scope: node.scope.clone(),
                 op: node.op.clone(),
                 message: trouble.to_string(),
-            });
+            };
+            walked.issues.extend((!harmless).then_some(issue));
             outputs
         }
     };
@@ -221,6 +238,17 @@ fn step(walked: &mut Walked, id: NodeId, node: &Node, split: Split, options: &Op
     };
     for (&value, fact) in node.outputs.iter().zip(outputs) {
         walked.facts[value.0 as usize] = fact;
+        walked.traits[value.0 as usize] = made;
+    }
+}
+
+/// Whether a value is known and carries no labels.
+fn still(fact: &Fact) -> bool {
+    match fact {
+        Fact::Tensor(tensor) => !tensor.axes.labelled(),
+        Fact::List(items) => items.iter().all(still),
+        Fact::Unknown => false,
+        _ => true,
     }
 }
 
@@ -281,7 +309,7 @@ fn opaque(site: &ops::Site, evaluator: &dyn Evaluate) -> Vec<Fact> {
 }
 
 fn stand_in(site: &ops::Site, arg: &Arg, graph: &mut Graph, inputs: &mut Vec<(ValueId, Tensor)>) -> Option<Arg> {
-    let mut tensor = |fact: &TensorFact| {
+    let mut tensor = |fact: &TensorFact, known: Option<Tensor>| {
         let elements: usize = fact.axes.shape.iter().product();
         let ones = Tensor::from_f64(fact.axes.shape.clone(), &vec![1.0; elements]);
         let input = graph.add_value(
@@ -290,23 +318,29 @@ fn stand_in(site: &ops::Site, arg: &Arg, graph: &mut Graph, inputs: &mut Vec<(Va
             Def::Input(inputs.len() as u32),
         );
         graph.inputs.push(input);
-        inputs.push((input, ones.cast(fact.dtype)));
+        inputs.push((input, known.unwrap_or_else(|| ones.cast(fact.dtype))));
         Arg::Value(input)
     };
     Some(match arg {
         Arg::Value(value) => match site.fact_of(*value) {
-            Fact::Tensor(fact) => tensor(fact),
+            Fact::Tensor(fact) => {
+                let known = (!fact.dtype.is_float()).then(|| site.known(*value).ok()).flatten();
+                tensor(fact, known)
+            }
             Fact::Number(Number::Int(int)) if site.graph.value(*value).ty != Type::Tensor => Arg::Int(*int),
             Fact::Number(Number::Float(float)) if site.graph.value(*value).ty != Type::Tensor => Arg::Float(*float),
-            Fact::Number(number) => tensor(&TensorFact {
-                axes: Axes::fixed(Vec::new()),
-                dtype: number.dtype(),
-            }),
+            Fact::Number(number) => {
+                let fact = TensorFact {
+                    axes: Axes::fixed(Vec::new()),
+                    dtype: number.dtype(),
+                };
+                tensor(&fact, Some(number.tensor()))
+            }
             Fact::List(items) => Arg::List(
                 items
                     .iter()
                     .map(|item| match item {
-                        Fact::Tensor(fact) => Some(tensor(fact)),
+                        Fact::Tensor(fact) => Some(tensor(fact, None)),
                         Fact::Number(Number::Int(int)) => Some(Arg::Int(*int)),
                         _ => None,
                     })

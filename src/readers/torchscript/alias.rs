@@ -36,6 +36,8 @@ struct Base {
 #[derive(Default)]
 pub struct Cells {
     cells: Vec<Cell>,
+    /// Every cell that was written, in order.
+    written: Vec<CellId>,
 }
 
 impl Cells {
@@ -58,6 +60,16 @@ impl Cells {
             poisoned: None,
         });
         CellId(self.cells.len() - 1)
+    }
+
+    /// A moment, for [`Cells::written_since`].
+    pub fn mark(&self) -> (usize, usize) {
+        (self.cells.len(), self.written.len())
+    }
+
+    /// Whether a tensor that was there at that moment was written after it.
+    pub fn written_since(&self, (cells, written): (usize, usize)) -> bool {
+        self.written[written..].iter().any(|cell| cell.0 < cells)
     }
 
     /// Counts the changes of a tensor; call [`Cells::read`] first.
@@ -100,6 +112,7 @@ impl Cells {
     /// Gives a tensor a new value, and every tensor that shares its memory with it.
     pub fn write(&mut self, cell: CellId, value: ValueId, emit: &mut dyn Emit) -> Result<(), String> {
         self.read(cell, emit)?;
+        self.written.push(cell);
         self.cells[cell.0].value = value;
         self.cells[cell.0].version += 1;
         let Some(base) = self.cells[cell.0].base.clone() else {

@@ -208,12 +208,13 @@ impl<'a, 'l> Inliner<'a, 'l> {
                 then,
                 otherwise,
             } => {
-                let branch = match self.condition(frame, condition)? {
+                let condition = self.eval(frame, condition)?;
+                let branch = match self.known(&condition)? {
                     Some(true) => then,
                     Some(false) => otherwise,
                     None if always_raises(then) => otherwise,
                     None if always_raises(otherwise) => then,
-                    None => return self.both(frame, then, otherwise).map(|()| Flow::Next),
+                    None => return self.both(frame, &condition, then, otherwise).map(|()| Flow::Next),
                 };
                 return self.block(frame, branch);
             }
@@ -240,29 +241,55 @@ impl<'a, 'l> Inliner<'a, 'l> {
         Ok(Flow::Next)
     }
 
-    /// Runs both branches of an `if` that is not known, where they do no more than name values; what they name
-    /// differently is not known from then on.
-    fn both(&mut self, frame: &mut Frame, then: &[Stmt], otherwise: &[Stmt]) -> Result<(), ReadError> {
+    /// Runs both branches of an `if` that is not known, where they do no more than name values. Of what they name
+    /// differently the graph takes one when it runs (`prim::If`); what no graph can hold is not known from then on.
+    fn both(&mut self, frame: &mut Frame, condition: &Val, then: &[Stmt], otherwise: &[Stmt]) -> Result<(), ReadError> {
         let fault = self.fault(BRANCH.into());
         if !only_names(then) || !only_names(otherwise) {
             return Err(fault);
         }
-        if let ReadError::Code { place, .. } = fault {
-            self.branch.get_or_insert(place);
+        if let ReadError::Code { place, .. } = &fault {
+            self.branch.get_or_insert_with(|| place.clone());
         }
         let mut other = Frame {
             locals: frame.locals.clone(),
         };
+        let before = self.cells.mark();
         self.block(frame, then)?;
         self.block(&mut other, otherwise)?;
-        for (name, value) in other.locals {
-            let slot = frame.locals.entry(name).or_insert(Val::Unset);
-            if !slot.same(&value) {
-                *slot = Val::Unset;
+        if self.cells.written_since(before) {
+            return Err(fault);
+        }
+        let mut others: Vec<(Rc<str>, Val)> = other.locals.into_iter().collect();
+        others.sort_by(|(a, _), (b, _)| a.cmp(b));
+        for (name, value) in others {
+            let own = frame.locals.get(&name).cloned().unwrap_or(Val::Unset);
+            if !own.same(&value) {
+                let either = self.either(&name, condition, &own, &value)?;
+                frame.locals.insert(name, either);
             }
         }
         // What only the first branch names is unknown too, but nothing reads it.
         Ok(())
+    }
+
+    /// One of two values, as a condition says when the graph runs.
+    fn either(&mut self, name: &Rc<str>, condition: &Val, then: &Val, otherwise: &Val) -> Result<Val, ReadError> {
+        let chosen = match (then, otherwise) {
+            (Val::Tensor(_), Val::Tensor(_)) => true,
+            (Val::Dynamic(a), Val::Dynamic(b)) => self.builder.type_of(*a) == self.builder.type_of(*b),
+            _ => false,
+        };
+        if !chosen || !matches!(condition, Val::Dynamic(_)) {
+            return Ok(Val::Unset);
+        }
+        let args = vec![
+            self.argument(condition)?,
+            self.argument(then)?,
+            self.argument(otherwise)?,
+        ];
+        self.builder.hint = Some(name.clone());
+        self.emit("prim::If", args, Vec::new())
     }
 
     /// An error at the first branch whose outcome was not known.
@@ -284,8 +311,13 @@ impl<'a, 'l> Inliner<'a, 'l> {
     }
 
     fn condition(&mut self, frame: &Frame, condition: &Expr) -> Result<Option<bool>, ReadError> {
-        match self.eval(frame, condition)? {
-            Val::Bool(flag) => Ok(Some(flag)),
+        let condition = self.eval(frame, condition)?;
+        self.known(&condition)
+    }
+
+    fn known(&self, condition: &Val) -> Result<Option<bool>, ReadError> {
+        match condition {
+            Val::Bool(flag) => Ok(Some(*flag)),
             Val::Dynamic(_) | Val::Unset => Ok(None),
             other => self.error(format!("a condition is {}", other.describe())),
         }
@@ -390,6 +422,15 @@ fn only_names(body: &[Stmt]) -> bool {
     })
 }
 
+/// `a` of `a.b.c`.
+fn root(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Name(name) => Some(name),
+        Expr::Field(object, _) => root(object),
+        _ => None,
+    }
+}
+
 /// Whether an expression calls nothing but operators that write nowhere.
 fn is_pure(expr: &Expr) -> bool {
     const WRITES: [&str; 8] = [
@@ -424,7 +465,9 @@ fn is_pure(expr: &Expr) -> bool {
                 Expr::Field(object, name) => {
                     let operator = matches!(&**object, Expr::Name(root) if &**root == "torch")
                         || matches!(&**object, Expr::Field(root, _) if **root == Expr::Name("ops".into()));
-                    operator && !WRITES.contains(&&**name) && (!name.ends_with('_') || name.ends_with("__"))
+                    // A module's method or a function of the archive is held to writing nowhere when it has run.
+                    let inner = &**name == "forward" && is_pure(object) || root(object) == Some("__torch__");
+                    inner || operator && !WRITES.contains(&&**name) && (!name.ends_with('_') || name.ends_with("__"))
                 }
                 _ => false,
             };

@@ -167,7 +167,7 @@ fn about(walked: &Walked, found: &Coupling, freezing: &Freezing, layer: &Layer) 
     let kind = match layer.kind {
         LayerKind::Convolution => "convolution",
         LayerKind::TransposedConvolution => "transposed convolution",
-        LayerKind::Linear => "linear layer",
+        LayerKind::Linear | LayerKind::TransposedLinear => "linear layer",
         LayerKind::Embedding => "embedding",
     };
     let side = |side: &str| {

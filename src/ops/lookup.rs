@@ -1,0 +1,92 @@
+//! Operators that pick elements by number: look-ups in tables and indexing by tensors.
+
+use super::elementwise::broadcast;
+use super::{Fact, Op, Site, TensorFact, Trouble, Zeros};
+use crate::labels::{Axes, Row};
+use crate::tensor::DType;
+
+pub(super) const OPS: &[Op] = &[
+    Op::new("aten::embedding", embedding).zero(Zeros::Weight),
+    Op::new("aten::gather", gather),
+    Op::new("aten::take_along_dim", gather),
+    Op::new("aten::index_select", index_select).zero(Zeros::First),
+    Op::new("aten::index", index).zero(Zeros::First),
+];
+
+/// Rows of a table: its columns are the output's last axis, and no row may go.
+fn embedding(site: &mut Site) -> Result<(), Trouble> {
+    let (table, indices) = (site.tensor("weight")?, site.tensor("indices")?);
+    if table.axes.rank() != 2 {
+        return Trouble::new("the table has not two axes");
+    }
+    site.freeze_axes(&table.axes, [0], "looks rows up by number");
+    let mut shape = indices.axes.shape.clone();
+    shape.push(table.axes.shape[1]);
+    let last = shape.len() - 1;
+    site.give_tensor(
+        Axes::fixed(shape).with_row(last, table.axes.row(1).cloned()),
+        table.dtype,
+    );
+    Ok(())
+}
+
+/// Elements picked by position along one axis.
+fn gather(site: &mut Site) -> Result<(), Trouble> {
+    let (input, index) = (site.tensor("self")?, site.tensor("index")?);
+    let why = site.why("picks elements by number");
+    input.axes.freeze(site.labels, why);
+    site.give([Fact::fixed(index.axes.shape, input.dtype)]);
+    Ok(())
+}
+
+/// `x[i, :, j]` with tensors of numbers. Axes that are not indexed keep their labels.
+fn index(site: &mut Site) -> Result<(), Trouble> {
+    let input = site.tensor("self")?;
+    let Fact::List(indices) = site.fact("indices") else {
+        return Trouble::new("its indices are not known to be a list");
+    };
+    let masks = |fact: &Fact| matches!(fact, Fact::Tensor(index) if matches!(index.dtype, DType::Bool | DType::U8));
+    if indices.iter().any(masks) {
+        return Trouble::new("picks elements by a mask");
+    }
+    pick(site, &input, &indices)
+}
+
+/// Positions of one axis by number.
+fn index_select(site: &mut Site) -> Result<(), Trouble> {
+    let input = site.tensor("self")?;
+    let axis = site.axis("dim", input.axes.rank())?;
+    let mut indices = vec![Fact::None; axis];
+    indices.push(site.fact("index"));
+    pick(site, &input, &indices)
+}
+
+fn pick(site: &mut Site, input: &TensorFact, indices: &[Fact]) -> Result<(), Trouble> {
+    let picked: Vec<usize> = (0..indices.len()).filter(|&axis| indices[axis] != Fact::None).collect();
+    let mut parts = Vec::with_capacity(picked.len());
+    for &axis in &picked {
+        match &indices[axis] {
+            Fact::Tensor(index) => parts.push(index.axes.clone()),
+            Fact::Number(_) => parts.push(Axes::fixed(Vec::new())),
+            _ => return Trouble::new("an index is not known to be a tensor"),
+        }
+    }
+    let (Some(&first), Some(&last)) = (picked.first(), picked.last()) else {
+        return Trouble::new("indexes nothing");
+    };
+    if last >= input.axes.rank() {
+        return Trouble::new("has more indices than axes");
+    }
+    site.freeze_axes(&input.axes, picked.iter().copied(), "picks elements by number");
+    let numbers = broadcast(site, &parts, "picks elements by number")?;
+    // Indices beside each other leave their axes in place; else the picked elements come first.
+    let at = if last - first + 1 == picked.len() { first } else { 0 };
+    let kept = (0..input.axes.rank()).filter(|axis| !picked.contains(axis));
+    let mut axes: Vec<(usize, Option<Row>)> = kept
+        .map(|axis| (input.axes.shape[axis], input.axes.rows[axis].clone()))
+        .collect();
+    axes.splice(at..at, numbers.shape.into_iter().zip(numbers.rows));
+    let (shape, rows) = axes.into_iter().unzip();
+    site.give_tensor(Axes { shape, rows }, input.dtype);
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! Recurrent layers: LSTM, GRU and plain ones, of several layers and both directions.
+//!
+//! A hidden unit is one position in every gate, of every layer and direction: the module has one hidden size, and one
+//! tensor holds the state of them all. Without parameters its state stays zero when it starts at zero.
+
+use super::{Fact, Op, Site, TensorFact, Trouble, Zeros};
+use crate::labels::{Axes, Row, concat};
+
+pub(super) const OPS: &[Op] = &[
+    Op::new("aten::lstm", recurrent).costing(macs).zero(Zeros::First),
+    Op::new("aten::gru", recurrent).costing(macs).zero(Zeros::First),
+    Op::new("aten::rnn_tanh", recurrent).costing(macs).zero(Zeros::First),
+    Op::new("aten::rnn_relu", recurrent).costing(macs).zero(Zeros::First),
+];
+
+const STEPS: &str = "carries them from step to step";
+
+/// Blocks of hidden units in a gate's weight.
+fn gates(site: &Site) -> usize {
+    match site.node.short() {
+        "lstm" => 4,
+        "gru" => 3,
+        _ => 1,
+    }
+}
+
+/// Weights of one direction of one layer.
+struct Cell {
+    input: TensorFact,
+    hidden: TensorFact,
+    biases: Vec<TensorFact>,
+}
+
+fn cells(site: &Site) -> Result<(Vec<Cell>, usize), Trouble> {
+    let directions = if site.flag("bidirectional") { 2 } else { 1 };
+    let count = usize::try_from(site.int("num_layers")?).unwrap_or(0) * directions;
+    let each = if site.flag("has_biases") { 4 } else { 2 };
+    let params = site.tensors("params")?;
+    if count == 0 || params.len() != count * each {
+        return Trouble::new(format!(
+            "{} weights for {count} cells: projections have no rule",
+            params.len()
+        ));
+    }
+    let cells = params.chunks(each).map(|own| Cell {
+        input: own[0].clone(),
+        hidden: own[1].clone(),
+        biases: own[2..].to_vec(),
+    });
+    Ok((cells.collect(), directions))
+}
+
+fn states(site: &Site) -> Result<Vec<TensorFact>, Trouble> {
+    match site.fact("hx") {
+        Fact::List(_) => site.tensors("hx"),
+        _ => Ok(vec![site.tensor("hx")?]),
+    }
+}
+
+fn recurrent(site: &mut Site) -> Result<(), Trouble> {
+    if site.node.arg("batch_sizes").is_some() {
+        return Trouble::new("packed sequences have no rule");
+    }
+    let input = site.tensor("input")?;
+    let (cells, directions) = cells(site)?;
+    let (states, gates) = (states(site)?, gates(site));
+    let (Some(last), Some(size)) = (
+        input.axes.rank().checked_sub(1),
+        cells[0].hidden.axes.shape.get(1).copied(),
+    ) else {
+        return Trouble::new("the input or a weight has no axes");
+    };
+    // Everything but the features is steps or samples.
+    site.freeze_axes(&input.axes, 0..last, "steps over it");
+
+    let mut unit = cells[0].hidden.axes.row(1).cloned();
+    for state in &states {
+        let axis = state.axes.rank().saturating_sub(1);
+        site.freeze_axes(&state.axes, 0..axis, "steps over it");
+        unit = site.join(unit.as_ref(), state.axes.row(axis), STEPS);
+    }
+    for cell in &cells {
+        unit = site.join(unit.as_ref(), cell.hidden.axes.row(1), STEPS);
+        for gate in [&cell.input, &cell.hidden].into_iter().chain(&cell.biases) {
+            let block = gate.axes.row(0).cloned();
+            let block = block.map(|row| Row::from(site.tie_blocks(&row, gates, "gates each of them")));
+            unit = site.join(unit.as_ref(), block.as_ref(), "gates each of them");
+        }
+    }
+    // Each layer reads the input, or both directions of the layer before it.
+    let both = unit.as_ref().map(|unit| unit.repeat(directions).into());
+    for (at, cell) in cells.iter().enumerate() {
+        let read = if at < directions {
+            input.axes.row(last).cloned()
+        } else {
+            both.clone()
+        };
+        site.join(read.as_ref(), cell.input.axes.row(1), "sums over its input features");
+    }
+
+    let mut output = input.axes.clone();
+    output.rows.fill(None);
+    output.shape[last] = size * directions;
+    let made = concat(&vec![(size, unit.as_ref()); directions]);
+    let mut facts = vec![Fact::tensor(output.with_row(last, made), input.dtype)];
+    facts.extend(states.into_iter().map(|state| {
+        let axis = state.axes.rank().saturating_sub(1);
+        let axes = Axes::fixed(state.axes.shape.clone());
+        Fact::tensor(axes.with_row(axis, unit.clone()), state.dtype)
+    }));
+    site.give(facts);
+    Ok(())
+}
+
+/// Every weight once a step and sample.
+fn macs(site: &Site) -> u64 {
+    let (Ok(input), Ok((cells, _))) = (site.tensor("input"), cells(site)) else {
+        return 0;
+    };
+    let steps: u64 = input.axes.shape.iter().rev().skip(1).map(|&n| n as u64).product();
+    let elements = |tensor: &TensorFact| tensor.axes.shape.iter().map(|&n| n as u64).product::<u64>();
+    let weights: u64 = cells
+        .iter()
+        .map(|cell| elements(&cell.input) + elements(&cell.hidden))
+        .sum();
+    steps * weights
+}
