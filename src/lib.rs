@@ -15,6 +15,7 @@
 //! cli → report → stages → history → pipeline → {store, spec}    cli → schedule → spec
 //! stages → sensitivity → prune → mask → topology → ops → labels → graph → tensor
 //! readers → {formats, graph}    runtime → graph    dataset → formats    metric → {dataset, graph}
+//! plugin → {metric, formats}
 //! ```
 //!
 //! Five ideas carry it.
@@ -48,6 +49,7 @@ pub mod mask;
 pub mod metric;
 pub mod ops;
 pub mod pipeline;
+pub mod plugin;
 pub mod prune;
 pub mod readers;
 pub mod report;

@@ -30,6 +30,8 @@ mod suite {
     #[cfg(feature = "torch")]
     mod plan;
     #[cfg(feature = "torch")]
+    mod plugin;
+    #[cfg(feature = "torch")]
     mod programs;
     #[cfg(feature = "torch")]
     mod results;

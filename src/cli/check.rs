@@ -16,6 +16,9 @@ pub struct Args {
     /// Refuse what differs from FILE's lock, field by field; reads inputs for their digests.
     #[arg(long)]
     locked: bool,
+    /// Start plug-ins, and hold that they say the same of the same batch.
+    #[arg(long)]
+    plugins: bool,
 }
 
 pub fn check(args: &Args) -> Result<Exit, CliError> {
@@ -30,12 +33,27 @@ pub fn check(args: &Args) -> Result<Exit, CliError> {
     if args.locked {
         lockfile::hold(&all, &Store::peek(&args.store.place()), true)?;
     }
+    let mut moody = false;
     for loaded in all {
+        if args.plugins {
+            match loaded.rehearse() {
+                Ok(lines) => {
+                    for line in lines {
+                        answer(&format!("{}: {line}\n", loaded.file.display()))?;
+                    }
+                }
+                Err(message) => {
+                    say(&format!("error: {}: {message}", loaded.file.display()));
+                    moody = true;
+                    continue;
+                }
+            }
+        }
         let steps = match loaded.dag.stages().count() {
             1 => "1 step".to_owned(),
             count => format!("{count} steps"),
         };
         answer(&format!("{}: valid, {steps}\n", loaded.file.display()))?;
     }
-    Ok(Exit::Done)
+    Ok(if moody { Exit::StageFailed } else { Exit::Done })
 }

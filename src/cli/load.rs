@@ -77,6 +77,11 @@ impl Loaded {
         self.shared.remember_model(store);
     }
 
+    /// Lets the pipeline's plug-ins measure a batch several times, and tells what came of it.
+    pub fn rehearse(&self) -> Result<Vec<String>, String> {
+        stages::rehearse(&self.shared).map_err(|failure| failure.text())
+    }
+
     /// What was read, once stages have run.
     pub fn inputs(&self) -> Vec<InputRecord> {
         self.shared.inputs()

@@ -17,6 +17,7 @@ mod load;
 mod lockfile;
 mod merge;
 mod plan;
+mod plugin;
 mod recording;
 mod reproduce;
 mod run;
@@ -90,6 +91,10 @@ enum Verb {
     Reproduce(reproduce::Args),
     /// Run a pipeline at the times of its schedule.
     Schedule(schedule::Args),
+    /// Write and test plug-ins.
+    Plugin(plugin::Args),
+    #[command(hide = true, name = crate::plugin::SANDBOX_VERB)]
+    Sandboxed(plugin::SandboxArgs),
     /// Print the JSON schema of pipeline files, for editors.
     Schema,
     /// Print a shell's completions.
@@ -217,6 +222,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
                     Verb::Runs(args) => runs::runs(args),
                     Verb::Diff(args) => diff::diff(args),
                     Verb::Schedule(args) => schedule::schedule(args),
+                    Verb::Plugin(args) => plugin::plugin(args),
+                    Verb::Sandboxed(args) => plugin::sandboxed(args),
                     Verb::Completions(args) => completions::completions(args),
                     Verb::Schema | Verb::Run(_) | Verb::Merge(_) | Verb::Reproduce(_) => schema::schema(),
                 }

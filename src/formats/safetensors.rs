@@ -70,6 +70,15 @@ pub fn read(bytes: &Bytes, place: &str) -> Result<Vec<(String, Tensor)>, DataErr
 /// Writes tensors; the same tensors give the same bytes. The header keeps their order; the data lies with the widest
 /// elements first, so that all are aligned.
 pub fn write(tensors: &[(String, Tensor)]) -> Vec<u8> {
+    let (mut out, order) = head(tensors);
+    for place in order {
+        out.extend_from_slice(tensors[place].1.data());
+    }
+    out
+}
+
+/// What stands before the data, and the order in which the tensors' data follow it.
+pub fn head(tensors: &[(String, Tensor)]) -> (Vec<u8>, Vec<usize>) {
     let mut order: Vec<usize> = (0..tensors.len()).collect();
     order.sort_by_key(|&place| std::cmp::Reverse(tensors[place].1.dtype().size()));
     let mut starts = vec![0; tensors.len()];
@@ -86,13 +95,9 @@ pub fn write(tensors: &[(String, Tensor)]) -> Vec<u8> {
     }
     let mut text = Value::Object(header).to_string().into_bytes();
     text.resize(text.len().next_multiple_of(8), b' ');
-    let mut out = Vec::with_capacity(8 + text.len() + end);
-    out.extend_from_slice(&(text.len() as u64).to_le_bytes());
-    out.extend_from_slice(&text);
-    for place in order {
-        out.extend_from_slice(tensors[place].1.data());
-    }
-    out
+    let mut out = (text.len() as u64).to_le_bytes().to_vec();
+    out.extend(text);
+    (out, order)
 }
 
 fn header_length(start: &[u8], file: u64) -> Result<usize, String> {

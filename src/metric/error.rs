@@ -43,6 +43,13 @@ pub enum MetricError {
     NotANumberSum,
     #[error("the scripted metric {metric}: {message}")]
     Scripted { metric: String, message: String },
+    #[error("the metric is not a number")]
+    NotANumberScore,
+    /// Of another process; `cell` is the one that it was asked about.
+    #[error("{message}")]
+    Foreign { cell: Option<String>, message: String },
+    #[error("stopped")]
+    Stopped,
     #[error("no sample was measured")]
     Empty,
     #[error("samples from {from} on were measured, but sample {missing} was not")]

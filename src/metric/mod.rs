@@ -100,6 +100,11 @@ pub trait PerSample: Send + Sync {
     fn bounds(&self) -> Option<(f64, f64)> {
         None
     }
+
+    /// How to have whole cells measured without waiting for each batch, where values come from elsewhere.
+    fn in_background(&self) -> Option<&dyn Aggregate> {
+        None
+    }
 }
 
 /// A metric of all samples together.
@@ -162,7 +167,10 @@ impl From<f64> for Score {
 /// When the metric cannot be had.
 pub fn open<'a>(metric: &'a dyn Metric, cell: &str) -> Result<Box<dyn Accumulator + 'a>, MetricError> {
     match metric.form() {
-        Form::PerSample(judge) => Ok(Box::new(Average::new(judge))),
+        Form::PerSample(judge) => match judge.in_background() {
+            Some(elsewhere) => elsewhere.open(cell),
+            None => Ok(Box::new(Average::new(judge))),
+        },
         Form::Aggregate(aggregate) => aggregate.open(cell),
     }
 }

@@ -336,7 +336,9 @@ impl Wave<'_> {
             self.memory.pause(self.digests, &standing);
         }
         let finished = sums.into_iter().zip(names()).map(|(sums, cell)| {
-            let scores = sums.into_iter().map(|sum| sum.finish().map_err(fault(cell)));
+            let scores = sums
+                .into_iter()
+                .map(|sum| sum.finish().map_err(|source| self.fault(cell, source)));
             scores.collect()
         });
         Ok(finished.collect())
@@ -384,13 +386,28 @@ impl Wave<'_> {
             baseline: Some(&baseline.outputs),
             batch,
         };
-        sums.iter().try_for_each(|sum| sum.add(&forward).map_err(fault(cell)))
+        sums.iter()
+            .try_for_each(|sum| sum.add(&forward).map_err(|source| self.fault(cell, source)))
+    }
+
+    fn fault(&self, cell: &str, source: MetricError) -> SensitivityError {
+        match (source, self.check_stop()) {
+            (MetricError::Stopped, Err(interrupted)) => interrupted,
+            (source, _) => fault(cell)(source),
+        }
     }
 }
 
 fn fault(cell: &str) -> impl Fn(MetricError) -> SensitivityError + '_ {
-    move |source| SensitivityError::Metric {
-        cell: cell.into(),
-        source,
+    move |source| {
+        // Another process may have failed on another cell than the one that notices.
+        let culprit = match &source {
+            MetricError::Foreign { cell: Some(other), .. } => other,
+            _ => cell,
+        };
+        SensitivityError::Metric {
+            cell: culprit.into(),
+            source,
+        }
     }
 }

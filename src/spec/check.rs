@@ -24,9 +24,6 @@ use super::words::{Device, FilePath, LayerPattern, Name, WordError};
 /// The keys of a mapping that takes none.
 static NO_KEYS: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
 
-/// Words that a later version will know, with what to say about them now.
-const LATER: [(&str, &str); 1] = [("command", "the metric `command` is not supported yet")];
-
 /// Walks the whole file.
 pub(super) fn check(root: &mut Node, schema: &Value, sources: &Sources, faults: &mut Vec<Diagnostic>) {
     let mut checker = Checker {
@@ -213,21 +210,11 @@ impl<'a> Checker<'a> {
             }
             return;
         }
-        if let Some((_, message)) = LATER.iter().find(|(word, _)| *word == text) {
-            return self.later(choices, message, span, path);
-        }
         let tags = choices.tagged.iter().map(|(key, _)| *key);
         let near = nearest(text, choices.words.iter().copied().chain(tags)).map(str::to_owned);
         let message = format!("expected {}, found `{}`", allowed_values(choices), shorten(text));
         if let Some(fault) = self.report(span, path, message) {
             fault.suggestion = near;
-        }
-    }
-
-    fn later(&mut self, choices: &Choices<'a>, message: &str, span: Span, path: &str) {
-        let help = format!("supported: {}", allowed_values(choices));
-        if let Some(fault) = self.report(span, path, message.to_owned()) {
-            fault.help = Some(help);
         }
     }
 
@@ -271,9 +258,6 @@ impl<'a> Checker<'a> {
 
     fn tag(&mut self, choices: &Choices<'a>, keys: &[&str], entry: &mut Entry, path: &str) {
         let below = key_path(path, &entry.key);
-        if let Some((_, message)) = LATER.iter().find(|(word, _)| *word == entry.key) {
-            return self.later(choices, message, entry.span, path);
-        }
         if choices.words.contains(&entry.key.as_str()) {
             let message = format!("`{}` takes no value", entry.key);
             let help = format!("write `{}` alone", entry.key);

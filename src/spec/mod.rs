@@ -13,6 +13,7 @@
 
 mod bounds;
 mod check;
+mod command;
 mod cron;
 mod diagnostic;
 mod family;
@@ -34,6 +35,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+pub use command::{Direction, MetricCommand};
 pub use cron::Cron;
 pub use diagnostic::{Diagnostic, Spans, render};
 pub use family::Outside;

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::command::MetricCommand;
 use super::model::Model;
 use super::schedule::{Hook, Schedule};
 use super::sources::{Expected, Source};
@@ -176,12 +177,17 @@ pub enum Metric {
     PerClass {},
     /// What a scripted module gives for each sample, averaged.
     Torchscript(Box<ScriptedMetric>),
+    /// What another program says, in any language.
+    Command(Box<MetricCommand>),
 }
 
 impl Metric {
     /// Whether samples need a label or target to be measured, as far as the file tells.
     pub fn needs_targets(&self) -> bool {
-        !matches!(self, Self::Agreement {} | Self::Kl {} | Self::Torchscript(_))
+        !matches!(
+            self,
+            Self::Agreement {} | Self::Kl {} | Self::Torchscript(_) | Self::Command(_)
+        )
     }
 }
 

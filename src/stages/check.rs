@@ -5,7 +5,7 @@
 
 use super::inputs::{self, Misfit};
 use super::shared::Shared;
-use super::{data, layers};
+use super::{data, layers, plugins};
 use crate::spec::{Device, Diagnostic, Expected, Precision, Step, key_path, nearest};
 
 /// All that is wrong; empty when the pipeline can run.
@@ -16,6 +16,7 @@ pub fn check(shared: &Shared) -> Vec<Diagnostic> {
         found.extend(unknown_layers(shared));
         found.extend(unheld_layers(shared));
         found.extend(data::check(shared));
+        found.extend(plugins::check(shared));
         found.extend(precision(shared));
     }
     found

@@ -1,11 +1,12 @@
 //! The pipeline's dataset and metric, as the datasets and metrics themselves know them.
 
-use super::inputs;
 use super::shared::{READER, Shared, Unreadable, read_graph};
+use super::{inputs, plugins};
 use crate::dataset::image::Geometry;
 use crate::dataset::{Cifar, Config, Dataset, DatasetError, Input, Label, Normalize, Samples, SourceConfig};
 use crate::metric::{Kind, Metric, MetricError, Scripted};
-use crate::pipeline::Failure;
+use crate::pipeline::{Failure, Stop};
+use crate::plugin::PluginError;
 use crate::spec::{
     self, ArrayFiles, ArrayNames, Cifar100Labels, Diagnostic, Expected, ScriptedDirection, Source, WebdatasetLabel,
 };
@@ -106,10 +107,28 @@ fn in_order<'a, T>(named: &'a IndexMap<String, T>, inputs: &'a [Input]) -> impl 
     inputs.iter().filter_map(|input| named.get(input.name.as_deref()?))
 }
 
-/// The metrics that the pipeline names, the one that steers first.
-pub fn metrics(shared: &Shared) -> Result<Vec<Box<dyn Metric>>, MetricFault> {
+/// The metrics that the pipeline names, the one that steers first, ready to measure; the processes of plug-ins live as
+/// long as they do.
+pub fn metrics(shared: &Shared, stop: &Stop) -> Result<Vec<Box<dyn Metric>>, MetricFault> {
     let measured = shared.spec.pipeline.measured().into_iter().enumerate();
-    measured.map(|(at, metric)| metric_of(shared, at, metric)).collect()
+    measured
+        .map(|(at, metric)| match metric {
+            spec::Metric::Command(command) => Ok(Box::new(plugins::start(shared, command, stop)?) as Box<dyn Metric>),
+            other => own_metric(shared, at, other),
+        })
+        .collect()
+}
+
+/// A metric and its place in the list.
+type Placed = (usize, Box<dyn Metric>);
+
+/// Those among them that need no other process.
+fn own_metrics(shared: &Shared) -> Result<Vec<Placed>, MetricFault> {
+    let measured = shared.spec.pipeline.measured().into_iter().enumerate();
+    measured
+        .filter(|(_, metric)| !matches!(metric, spec::Metric::Command(_)))
+        .map(|(at, metric)| Ok((at, own_metric(shared, at, metric)?)))
+        .collect()
 }
 
 /// Why a metric cannot be had.
@@ -119,9 +138,13 @@ pub enum MetricFault {
     Unreadable(#[from] Unreadable),
     #[error("{fault}")]
     Unfit { place: String, fault: MetricError },
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
+    #[error("{0} is another program's")]
+    Command(String),
 }
 
-fn metric_of(shared: &Shared, at: usize, metric: &spec::Metric) -> Result<Box<dyn Metric>, MetricFault> {
+fn own_metric(shared: &Shared, at: usize, metric: &spec::Metric) -> Result<Box<dyn Metric>, MetricFault> {
     let kind = match metric {
         spec::Metric::Accuracy => Kind::Accuracy,
         spec::Metric::CrossEntropy => Kind::CrossEntropy,
@@ -142,14 +165,20 @@ fn metric_of(shared: &Shared, at: usize, metric: &spec::Metric) -> Result<Box<dy
                 }),
             };
         }
+        spec::Metric::Command(command) => return Err(MetricFault::Command(plugins::name(shared, command))),
     };
     Ok(kind.build())
 }
 
 /// What decides a metric's values: its words, and the content of its file.
 pub fn metric_document(shared: &Shared, store: &Store, at: usize, metric: &spec::Metric) -> Result<Value, Failure> {
-    let spec::Metric::Torchscript(scripted) = metric else {
-        return Ok(json!(metric));
+    let scripted = match metric {
+        spec::Metric::Torchscript(scripted) => scripted,
+        spec::Metric::Command(command) => {
+            let place = format!("{}.command", shared.spec.pipeline.metric_place(at));
+            return plugins::document(shared, store, &place, command);
+        }
+        _ => return Ok(json!(metric)),
     };
     let place = format!("{}.torchscript.path", shared.spec.pipeline.metric_place(at));
     let digest = shared.digest(store, &place)?;
@@ -167,17 +196,17 @@ pub fn check(shared: &Shared) -> Option<Diagnostic> {
             return Some(shared.spec.spans.diagnostic(&place, fault.to_string(), None));
         }
     };
-    let metrics = match metrics(shared) {
+    let metrics = match own_metrics(shared) {
         Ok(metrics) => metrics,
         Err(MetricFault::Unfit { place, fault }) => {
             return Some(shared.spec.spans.diagnostic(&place, fault.to_string(), None));
         }
         // Left to the stage.
-        Err(MetricFault::Unreadable(_)) => return None,
+        Err(_) => return None,
     };
-    metrics.iter().enumerate().find_map(|(at, metric)| {
+    metrics.iter().find_map(|(at, metric)| {
         let fault = metric.check_targets(dataset.targets()).err()?;
-        let place = shared.spec.pipeline.metric_place(at);
+        let place = shared.spec.pipeline.metric_place(*at);
         Some(shared.spec.spans.diagnostic(&place, fault.to_string(), None))
     })
 }
@@ -199,7 +228,7 @@ fn place(fault: &DatasetError) -> Option<String> {
 
 /// A line for content that cannot be read.
 pub fn unreadable(shared: &Shared) -> Option<String> {
-    if let Err(MetricFault::Unreadable(fault)) = metrics(shared) {
+    if let Err(MetricFault::Unreadable(fault)) = own_metrics(shared) {
         return Some(fault.to_string());
     }
     let fault = Dataset::open(&config(shared)?).err()?;

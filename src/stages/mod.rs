@@ -12,6 +12,7 @@ mod gate;
 mod inputs;
 mod layers;
 mod mask_fix;
+mod plugins;
 mod sensitivity;
 mod shared;
 mod stored;
@@ -19,6 +20,7 @@ mod tables;
 mod weights;
 
 pub use check::{check, check_model, unreadable};
+pub use plugins::rehearse;
 pub use shared::Shared;
 
 use crate::pipeline::{Dag, DagError, Stage, Versions};

@@ -2,11 +2,11 @@
 
 use super::shared::{Cut, Shared};
 use super::stored::{self, Parts, Stored};
-use super::{data, inputs, layers, tables};
+use super::{data, inputs, layers, plugins, tables};
 use crate::dataset::Dataset;
 use crate::mask::saliency::{Method, Ties};
 use crate::metric::{Metric, Score};
-use crate::pipeline::{Cells, Context, Failure, Outcome, Pending, Read, Stage};
+use crate::pipeline::{Cells, Context, Failure, Outcome, Pending, Read, Stage, Stop};
 use crate::runtime;
 use crate::sensitivity::{
     Batching, EarlyStop, Plan, SensitivityError, Settings, Table, Target, group_targets, layer_targets, measure,
@@ -84,8 +84,8 @@ impl Sensitivity {
     }
 
     /// What is measured, the metric that steers first.
-    fn metrics(&self) -> Result<Vec<Box<dyn Metric>>, Failure> {
-        let metrics = data::metrics(&self.shared).map_err(Failure::of)?;
+    fn metrics(&self, stop: &Stop) -> Result<Vec<Box<dyn Metric>>, Failure> {
+        let metrics = data::metrics(&self.shared, stop).map_err(Failure::of)?;
         match metrics.is_empty() {
             true => Err(Failure::of("the pipeline names no metric")),
             false => Ok(metrics),
@@ -241,13 +241,18 @@ impl Stage for Sensitivity {
         let further: Vec<Value> = metrics.collect();
         // The names stand in the files.
         let names: Vec<&spec::Name> = self.shared.spec.pipeline.metric_names();
+        let plugins = plugins::labels(&self.shared);
         let document = match further.is_empty() {
             true => document,
             false => document.with("further", json!(further)),
         };
-        Ok(match names.is_empty() {
+        let document = match names.is_empty() {
             true => document,
             false => document.with("names", json!(names)),
+        };
+        Ok(match plugins.is_empty() {
+            true => document,
+            false => document.with("plugins", json!(plugins)),
         })
     }
 
@@ -269,7 +274,7 @@ impl Stage for Sensitivity {
     }
 
     fn run(&self, context: &Context<'_>) -> Result<Outcome, Failure> {
-        let metrics = self.metrics()?;
+        let metrics = self.metrics(context.stop)?;
         let metrics: Vec<&dyn Metric> = metrics.iter().map(AsRef::as_ref).collect();
         let targets = self.targets()?;
         let (table, used) = self.measure(context, &targets, &metrics)?;

@@ -145,7 +145,10 @@ impl Shared {
     pub fn inputs(&self) -> Vec<InputRecord> {
         let seen = self.seen();
         let places = self.spec.pipeline.input_paths();
+        let known = |place: &str| places.iter().any(|input| input.place == place);
         let found = places.iter().filter_map(|input| seen.get(&input.place));
+        // Then the files of plug-ins, which only running finds.
+        let found = found.chain(seen.iter().filter(|(place, _)| !known(place)).map(|(_, seen)| seen));
         found
             .map(|seen| InputRecord {
                 path: seen.path.clone(),

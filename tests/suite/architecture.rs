@@ -18,6 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("runtime", &["graph", "tensor"]),
     ("dataset", &["formats", "tensor"]),
     ("metric", &["dataset", "graph", "tensor"]),
+    ("plugin", &["metric", "dataset", "formats", "tensor"]),
     (
         "sensitivity",
         &[
@@ -49,13 +50,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "runtime",
             "dataset",
             "metric",
+            "plugin",
             "tensor",
         ],
     ),
     ("report", &["stages", "history", "pipeline", "store", "spec"]),
     (
         "cli",
-        &["report", "stages", "history", "schedule", "pipeline", "store", "spec"],
+        &[
+            "report", "stages", "history", "schedule", "plugin", "pipeline", "store", "spec",
+        ],
     ),
 ];
 
