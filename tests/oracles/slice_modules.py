@@ -112,8 +112,11 @@ def sliced(module, cuts):
 
 def difference(module, cuts, x):
     with torch.no_grad():
-        small, whole = sliced(module, cuts)(x), zeroed(module, cuts)(x)
-    return ((small - whole).abs().max() / whole.abs().max()).item()
+        small, whole, before = sliced(module, cuts)(x), zeroed(module, cuts)(x), module(x)
+    found = ((small - whole).abs().max() / whole.abs().max()).item()
+    # Outputs that are 0, no number, or the same whatever is cut would prove nothing.
+    assert found == found and not torch.equal(whole, before), "the outputs tell nothing"
+    return found
 
 
 def look(secateur, name):
