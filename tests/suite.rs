@@ -5,6 +5,7 @@ mod suite {
     mod broken_archives;
     #[cfg(feature = "torch")]
     mod cells;
+    mod compose;
     #[cfg(feature = "torch")]
     mod docs;
     #[cfg(feature = "torch")]
@@ -27,12 +28,17 @@ mod suite {
     mod metrics;
     #[cfg(feature = "torch")]
     mod nni_topology;
+    mod operators;
     #[cfg(feature = "torch")]
     mod plan;
     #[cfg(feature = "torch")]
     mod plugin;
     #[cfg(feature = "torch")]
     mod programs;
+    #[cfg(feature = "torch")]
+    mod random_networks;
+    #[cfg(feature = "torch")]
+    mod removal;
     #[cfg(feature = "torch")]
     mod results;
     #[cfg(feature = "torch")]

@@ -127,6 +127,9 @@ const FAMILIES: [&[Op]; 14] = [
     scalar::OPS,
 ];
 
+/// The smallest example of each operator of the table, one a line; the text says in which form. Tests sweep it.
+pub const EXAMPLES: &str = include_str!("examples.txt");
+
 /// Every operator of the table, family by family.
 pub fn table() -> impl Iterator<Item = &'static Op> {
     FAMILIES.into_iter().flatten()

@@ -100,10 +100,18 @@ fn reshaped(site: &mut Site) -> Result<(), Trouble> {
 }
 
 fn reshaped_as(site: &mut Site) -> Result<(), Trouble> {
-    let (input, like) = (input(site)?, site.tensor("other")?.axes.shape);
-    let asked: Vec<i64> = like.iter().map(|&extent| extent as i64).collect();
+    let (input, like) = (input(site)?, site.tensor("other")?.axes);
+    let asked: Vec<i64> = like.shape.iter().map(|&extent| extent as i64).collect();
     let shape = resolve(&asked, input.axes.shape.iter().product())?;
-    to_shape(site, input, shape)
+    let why = site.why(MOVES);
+    let mut axes = reshape(&input.axes, &shape, site.split, site.labels, why);
+    // The other tensor says the shape, so that both shrink together.
+    for axis in 0..axes.rank() {
+        let row = site.join(axes.row(axis), like.row(axis), "takes its shape from another tensor");
+        axes.rows[axis] = row;
+    }
+    site.give_tensor(axes, input.dtype);
+    Ok(())
 }
 
 fn flatten(site: &mut Site) -> Result<(), Trouble> {
@@ -262,9 +270,16 @@ fn expand(site: &mut Site) -> Result<(), Trouble> {
     // The stretched axes follow the tensor that gave the size, which may shrink.
     if let Ok(other) = site.tensor("other") {
         for axis in 0..output.rank() {
-            if output.rows[axis].is_none() && output.shape[axis] == other.axes.shape[axis] {
-                output.rows[axis] = other.axes.rows[axis].clone();
-            }
+            let own = axis.checked_sub(added).map_or(1, |own| input.axes.shape[own]);
+            output.rows[axis] = if own == 1 {
+                other.axes.rows[axis].clone()
+            } else {
+                site.join(
+                    output.row(axis),
+                    other.axes.row(axis),
+                    "takes its shape from another tensor",
+                )
+            };
         }
     }
     site.give_tensor(output, input.dtype);

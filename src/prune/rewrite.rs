@@ -37,7 +37,12 @@ pub(super) fn sizes(walked: &Walked, removal: &Removal, graph: &mut Graph) -> Re
 /// Replaces every size read off an axis that shrinks by its original number.
 fn freeze_numbers(walked: &Walked, removal: &Removal, graph: &mut Graph) {
     let mut literal: BTreeMap<ValueId, Arg> = BTreeMap::new();
-    for node in walked.graph.nodes.iter().filter(|node| node.op == "aten::size") {
+    for node in walked
+        .graph
+        .nodes
+        .iter()
+        .filter(|node| ["aten::size", "aten::sym_size"].contains(&node.op.as_str()))
+    {
         let (Some(input), [out]) = (node.args.first().and_then(|(_, arg)| arg.as_value()), &node.outputs[..]) else {
             continue;
         };
