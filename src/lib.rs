@@ -44,6 +44,7 @@ pub mod formats;
 pub mod graph;
 pub mod history;
 pub mod labels;
+pub mod lower;
 pub mod mask;
 pub mod metric;
 pub mod ops;
