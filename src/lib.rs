@@ -14,7 +14,7 @@
 //! ```text
 //! cli → report → stages → history → pipeline → {store, spec}    cli → schedule → spec
 //! stages → sensitivity → prune → mask → topology → ops → labels → graph → tensor
-//! readers → {formats, graph}    runtime → graph    dataset → formats    metric → {dataset, graph}
+//! readers → {formats, graph}    {runtime, lower} → graph    dataset → formats    metric → {dataset, graph}
 //! plugin → {metric, formats}
 //! ```
 //!
@@ -31,7 +31,7 @@
 //!    the operators that caused it. [`prune`] removes units and proves that the smaller network computes what the whole
 //!    one computes with the same units zeroed.
 //! 4. **Replay.** `sensitivity` runs, for each masked layer, only what depends on it, from values that one baseline
-//!    forward kept.
+//!    forward kept; what runs is the graph made fast by [`lower`].
 //! 5. **Cells.** Each (layer, sparsity) is one small result under its own key, so that one more sparsity computes one
 //!    more column.
 //!
@@ -45,6 +45,7 @@ pub mod formats;
 pub mod graph;
 pub mod history;
 pub mod labels;
+pub mod lower;
 pub mod mask;
 pub mod metric;
 pub mod ops;

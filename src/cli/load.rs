@@ -164,6 +164,12 @@ pub fn with_model(file: &Path, sets: &[String]) -> Result<Vec<Loaded>, CliError>
     }
 }
 
+/// Says whether models are lowered before they run.
+pub fn lowering(loaded: &[Loaded], lower: bool) {
+    let plain = loaded.iter().filter(|_| !lower);
+    plain.for_each(|one| one.shared.run_plain());
+}
+
 /// Contents that cannot be read: a run finds out by itself, `check` asks.
 pub fn unreadable(loaded: &[Loaded]) -> Vec<String> {
     loaded.iter().flat_map(|one| stages::unreadable(&one.shared)).collect()

@@ -26,6 +26,10 @@ pub struct Args {
     /// Print JSON: a list with one entry a pipeline.
     #[arg(long)]
     json: bool,
+    /// Run models as they were read: no folded norms, no fused operators. For finding faults; results agree but for rounding
+    /// and are kept apart.
+    #[arg(long)]
+    no_lowering: bool,
     /// End with 5 when work is pending.
     #[arg(long)]
     exit_code: bool,
@@ -42,7 +46,9 @@ pub fn plan(args: &Args) -> Result<Exit, CliError> {
     };
     let mut pending = false;
     let mut all = Vec::new();
-    for loaded in load::checked(std::slice::from_ref(&args.file), &args.sets.sets)? {
+    let loaded = load::checked(std::slice::from_ref(&args.file), &args.sets.sets)?;
+    load::lowering(&loaded, !args.no_lowering);
+    for loaded in loaded {
         let previous = Output::previous(&loaded.output_folder(args.place.output.as_deref()));
         let past = history::past(&store, loaded.name(), &previous)?;
         let assessments = assess(&loaded.dag, &store, &past, &options).map_err(|error| match error {

@@ -42,6 +42,10 @@ pub struct Args {
     /// Compute everything again, and store it.
     #[arg(long)]
     no_cache: bool,
+    /// Run models as they were read: no folded norms, no fused operators. For finding faults; results agree but for rounding
+    /// and are kept apart.
+    #[arg(long)]
+    no_lowering: bool,
     /// After a failure go on with what does not depend on it.
     #[arg(long)]
     keep_going: bool,
@@ -68,6 +72,7 @@ impl Args {
             jobs: None,
             only: Vec::new(),
             no_cache: false,
+            no_lowering: false,
             lock: false,
             locked: false,
             jitter: None,
@@ -105,6 +110,7 @@ pub fn run_after(
         return Ok(Exit::Incomplete);
     }
     let loaded = load::checked(&args.files, &args.file.sets)?;
+    load::lowering(&loaded, !args.no_lowering);
     refuse_shared_folders(args, &loaded)?;
     refuse_unknown_ids(args, &loaded)?;
     let store = args.place.open()?;

@@ -19,7 +19,9 @@ mod verify;
 
 pub use evaluate::{Evaluate, EvaluateError, NoEvaluator};
 pub use resolve::{ResolveError, Resolved, resolve};
-pub use schema::{AllowList, Base, Kind, ListKind, Schema, SchemaArg, allow_list, functional_twin, is_in_place};
+pub use schema::{
+    AllowList, Base, Kind, ListKind, Schema, SchemaArg, allow_list, functional_twin, is_in_place, schema_of,
+};
 pub use subset::{Subset, graph_leaves, subset};
 pub use text::{ParseError, parse, print};
 pub use verify::{Fault, verify};

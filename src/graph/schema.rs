@@ -245,6 +245,27 @@ impl AllowList {
     }
 }
 
+/// Operators that lowering makes and no model file may ask for: internals of libtorch's builds with oneDNN.
+const LOWERED: &[&str] = &[
+    "mkldnn::_convolution_pointwise(Tensor X, Tensor W, Tensor? B, int[] padding, int[] stride, int[] dilation, \
+     int groups, str attr, Scalar?[] scalars, str? algorithm) -> Tensor",
+    "mkldnn::_convolution_pointwise.binary(Tensor X, Tensor other, Tensor W, Tensor? B, int[] padding, int[] stride, \
+     int[] dilation, int groups, str binary_attr, Scalar? alpha, str? unary_attr, Scalar?[] unary_scalars, \
+     str? unary_algorithm) -> Tensor",
+    "mkldnn::_linear_pointwise(Tensor X, Tensor W, Tensor? B, str attr, Scalar?[] scalars, str? algorithm) -> Tensor",
+    "mkldnn::_reorder_convolution_weight(Tensor self, int[2] padding=0, int[2] stride=1, int[2] dilation=1, \
+     int groups=1, int[]? input_size=None) -> Tensor",
+    "mkldnn::_reorder_linear_weight(Tensor self, int? batch_size=None) -> Tensor",
+];
+
+/// The schema of an operator of the allow-list, or of one that lowering makes.
+pub fn schema_of(op: &str, overload: &str) -> Option<&'static Schema> {
+    static MADE: OnceLock<Vec<Schema>> = OnceLock::new();
+    let made = MADE.get_or_init(|| LOWERED.iter().filter_map(|line| Schema::parse(line)).collect());
+    let fits = |schema: &&Schema| schema.op == op && schema.overload == overload;
+    allow_list().overload(op, overload).or_else(|| made.iter().find(fits))
+}
+
 /// The operator of a line.
 fn name(line: &str) -> &str {
     line.split(['.', '(']).next().unwrap_or(line)
@@ -283,6 +304,7 @@ mod tests {
             assert!(!line.contains('!'), "{line}");
         }
         assert!(list.lines.is_sorted_by_key(|line| name(line)));
+        assert!(LOWERED.iter().all(|line| Schema::parse(line).is_some()));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! equal texts), arguments in the order of the operator's schema. Deliberately knows nothing of tch.
 
 use super::RuntimeError;
-use crate::graph::{Arg, Graph, Node, Schema, Type, ValueId, allow_list, subset};
+use crate::graph::{Arg, Graph, Node, Schema, Type, ValueId, schema_of, subset};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -217,10 +217,7 @@ impl Printer<'_> {
     }
 
     fn call(&self, node: &Node) -> Result<String, RuntimeError> {
-        let schema = allow_list()
-            .overloads(&node.op)
-            .iter()
-            .find(|schema| schema.overload == node.overload);
+        let schema = schema_of(&node.op, &node.overload);
         let place = || {
             node.outputs
                 .first()
@@ -290,6 +287,7 @@ impl Printer<'_> {
                 let list = format!("[{}]", texts?.join(", "));
                 let optional = op == "aten::index" || element == Some("Tensor?") || items.contains(&Arg::None);
                 match element.map(script_type) {
+                    Some("Scalar?") => format!("annotate(List[Optional[number]], {list})"),
                     _ if optional => format!("annotate(List[Optional[Tensor]], {list})"),
                     Some(element) if items.is_empty() => format!("annotate(List[{element}], {list})"),
                     _ => list,

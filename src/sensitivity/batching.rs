@@ -1,8 +1,9 @@
 //! Batch sizes: what the model runs with, and how many samples one forward takes.
 
 use super::SensitivityError;
-use super::replay::{made_by_nodes, reads};
-use crate::graph::{Arg, Evaluate, EvaluateError, Graph, Node, Type, ValueId};
+use super::replay::reads;
+use crate::graph::{Arg, Def, Evaluate, EvaluateError, Graph, Node, Type, ValueId};
+use crate::lower::Shapes;
 use crate::tensor::Tensor;
 use crate::topology::{Layer, Options, walk};
 use std::collections::BTreeSet;
@@ -199,10 +200,9 @@ pub fn micro_batch(
     let mut kept = BTreeSet::new();
     for layer in layers {
         let params: Vec<_> = std::iter::once(layer.weight).chain(layer.bias).collect();
-        kept.extend(made_by_nodes(
-            graph,
-            &reads(graph, &params, outputs).unwrap_or_default(),
-        ));
+        let read = reads(graph, &params, outputs).unwrap_or_default();
+        let made = |value: &ValueId| matches!(graph.value(*value).def, Def::Node { .. });
+        kept.extend(read.into_iter().filter(made));
     }
     let inputs = first.iter().map(|input| (input.shape().to_vec(), input.dtype()));
     let walked = walk(graph, &Options::of_inputs(inputs), evaluator);
@@ -216,6 +216,27 @@ pub fn micro_batch(
         samples *= 2;
     }
     samples
+}
+
+/// What is known of a model's values, for lowering; `first` is one sample.
+pub fn shapes(graph: &Graph, first: &[Tensor], batching: Batching, evaluator: &dyn Evaluate) -> Shapes {
+    let input = |tensor: &Tensor| {
+        let mut shape = tensor.shape().to_vec();
+        if let (Batching::Fixed(n), Some(rows)) = (batching, shape.first_mut()) {
+            *rows = n;
+        }
+        (shape, tensor.dtype())
+    };
+    let inputs = Options::of_inputs(first.iter().map(input));
+    let walked = walk(graph, &inputs, evaluator);
+    let known = |value: ValueId| {
+        let tensor = walked.fact(value).as_tensor()?;
+        Some((
+            graph.value(value).name.clone(),
+            (tensor.axes.shape.clone(), tensor.dtype),
+        ))
+    };
+    graph.value_ids().filter_map(known).collect()
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! The measurement: waves of cells, early stop, and what is known already.
 
-use super::pass::{Baseline, Job, Pass, Programs, WHOLE};
+use super::pass::{Baseline, Job, Pass, Programs, Running, WHOLE};
 use super::perturb::{Perturbation, Plan, Target};
 use super::standing::{Memory, Sums, take_up};
 use super::{Cell, EarlyStop, SensitivityError, Table};
 use crate::dataset::{Batch, Dataset};
 use crate::graph::{Graph, ValueId};
+use crate::lower::Shapes;
 use crate::metric::{self, Forward, Metric, MetricError, Score};
 use crate::runtime::Device;
 use crate::tensor::Tensor;
@@ -15,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Cells that one pass over the data measures at most, so that an interrupted run keeps what earlier passes found; one
 /// baseline forward in so many replays costs little.
-pub const WAVE: usize = 64;
+pub const WAVE: usize = 192;
 
 /// What a measurement is told beside the model and its data.
 #[derive(Clone, Copy)]
@@ -25,6 +26,8 @@ pub struct Settings<'a> {
     pub outputs: &'a [ValueId],
     /// What is measured beside the metric that steers.
     pub further: &'a [&'a dyn Metric],
+    /// What is known of the model's values, so that it runs lowered; none to run it as it was read.
+    pub lowering: Option<&'a Shapes>,
     /// Ascending.
     pub sparsities: &'a [f64],
     pub early_stop: Option<EarlyStop>,
@@ -167,7 +170,13 @@ impl<'a> Engine<'a> {
         memory: &'a dyn Memory,
         settings: &'a Settings<'a>,
     ) -> Result<Engine<'a>, SensitivityError> {
-        let padded = settings.pad.then_some(settings.micro_batch);
+        let running = Running {
+            outputs: settings.outputs,
+            device: settings.device,
+            micro_batch: settings.micro_batch,
+            pad: settings.pad,
+            lowering: settings.lowering,
+        };
         Ok(Engine {
             targets,
             dataset,
@@ -176,7 +185,7 @@ impl<'a> Engine<'a> {
                 .collect(),
             memory,
             settings,
-            programs: Programs::new(graph, targets, settings.outputs, settings.device, padded)?,
+            programs: Programs::new(graph, targets, running)?,
             found: BTreeMap::new(),
             computed: 0,
             reused: 0,
@@ -363,7 +372,11 @@ impl Wave<'_> {
         let baseline = self.pass.baseline(batch)?;
         self.add(&sums[0], &baseline.outputs, batch, &baseline, WHOLE)?;
         self.tick();
-        self.pass.jobs().par_iter().enumerate().try_for_each(|(at, job)| {
+        // The longest first, so that no thread waits long for the others in the end.
+        let mut order: Vec<usize> = (0..self.pass.jobs().len()).collect();
+        order.sort_by_key(|&at| std::cmp::Reverse(self.pass.cost(at)));
+        order.into_par_iter().with_max_len(1).try_for_each(|at| {
+            let job = &self.pass.jobs()[at];
             self.check_stop()?;
             let outputs = self.pass.replay(at, batch, &baseline)?;
             self.add(&sums[at + 1], &outputs, batch, &baseline, &job.name)?;

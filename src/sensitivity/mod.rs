@@ -10,12 +10,13 @@
 
 mod batching;
 mod engine;
+mod model;
 mod pass;
 mod perturb;
 mod replay;
 mod standing;
 
-pub use batching::{Batching, micro_batch};
+pub use batching::{Batching, micro_batch, shapes};
 pub use engine::{Settings, WAVE, measure};
 pub use perturb::{Change, Perturbation, Plan, Target, group_targets, layer_targets};
 pub use replay::descendants;
@@ -102,6 +103,8 @@ pub enum SensitivityError {
          the model again after .eval()"
     )]
     Neighbours { op: String, scope: String },
+    #[error("the model cannot be lowered ({0}); --no-lowering runs it as it is")]
+    Lowering(String),
     #[error("{layer}: {message}")]
     Layer { layer: String, message: String },
     #[error("cannot keep results: {0}")]

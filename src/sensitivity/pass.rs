@@ -1,14 +1,18 @@
 //! One micro-batch: the baseline, and the replay of each cell from the values that the baseline kept.
 //!
-//! Owns compiled programs and the tensors that they read. Deliberately knows nothing of metrics, of the order in which
-//! cells are measured and of what is known already.
+//! Owns which values the baseline keeps, and what each program is given. Deliberately knows nothing of metrics, of the
+//! order in which cells are measured and of what is known already.
 
 use super::SensitivityError;
+use super::model::{CellTensors, Model, Way};
 use super::perturb::{Perturbation, Target};
-use super::replay::{Replay, compile, made_by_nodes};
+use super::replay::{Replay, Source};
 use crate::dataset::Batch;
-use crate::graph::{Def, Graph, ParamId, ValueId, graph_leaves};
-use crate::runtime::{Device, DeviceTensor, Program, RuntimeError, Shared, from_torch, to_torch, with_worker};
+use crate::graph::{Def, Graph, ValueId, graph_leaves};
+use crate::lower::{self, Kernels, Shapes, lower};
+use crate::runtime::{
+    Device, DeviceTensor, Program, RuntimeError, Shared, from_torch, has_mkldnn, to_torch, with_worker,
+};
 use crate::tensor::Tensor;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,49 +29,61 @@ pub struct Job<'a> {
     pub perturbation: &'a Perturbation,
 }
 
+/// How a model is run.
+#[derive(Clone, Copy)]
+pub struct Running<'a> {
+    /// The outputs that are measured.
+    pub outputs: &'a [ValueId],
+    pub device: Device,
+    /// Samples of one forward.
+    pub micro_batch: usize,
+    /// Whether a short batch is padded to `micro_batch`.
+    pub pad: bool,
+    /// What is known of the model's values; none to run the graph as it was read.
+    pub lowering: Option<&'a Shapes>,
+}
+
 /// The programs of a model and its targets, and the parameters that they read: compiled and loaded once, when a pass
 /// first needs them.
 pub struct Programs<'a> {
     graph: &'a Graph,
     targets: &'a [Target],
-    device: Device,
-    /// The number of samples that a short batch is padded to, where the model takes one number only.
-    padded: Option<usize>,
-    /// The outputs that are measured.
-    measured: Vec<ValueId>,
-    replays: BTreeMap<usize, Replay>,
-    leaves: BTreeMap<ValueId, Shared>,
-    value_of: BTreeMap<ParamId, ValueId>,
+    running: Running<'a>,
+    model: Model,
+    /// The baseline's program of the last pass.
+    baseline: Option<Whole>,
+}
+
+/// The unmasked model's program.
+struct Whole {
+    program: Program,
+    /// After the model's inputs.
+    leaves: Vec<ValueId>,
+    /// The measured outputs, then what is kept.
+    outputs: Vec<ValueId>,
 }
 
 impl<'a> Programs<'a> {
-    /// `measured` are the outputs that are asked for.
-    ///
     /// # Errors
-    /// When there are none.
+    /// When nothing is measured, or lowering fails.
     pub fn new(
         graph: &'a Graph,
         targets: &'a [Target],
-        measured: &[ValueId],
-        device: Device,
-        padded: Option<usize>,
+        running: Running<'a>,
     ) -> Result<Programs<'a>, SensitivityError> {
-        if measured.is_empty() {
+        if running.outputs.is_empty() {
             return Err(SensitivityError::NoOutput);
         }
-        let value_of = graph
-            .value_ids()
-            .filter_map(|value| Some((graph.param_of(value)?, value)))
-            .collect();
+        let model = match running.lowering {
+            None => Model::new(graph.clone(), Vec::new(), running.outputs.to_vec(), running.device),
+            Some(shapes) => lowered(graph, running, shapes)?,
+        };
         Ok(Programs {
             graph,
             targets,
-            device,
-            padded,
-            measured: measured.to_vec(),
-            replays: BTreeMap::new(),
-            leaves: BTreeMap::new(),
-            value_of,
+            running,
+            model,
+            baseline: None,
         })
     }
 
@@ -76,66 +92,91 @@ impl<'a> Programs<'a> {
     /// # Errors
     /// When a program does not compile.
     pub fn pass<'p>(&'p mut self, jobs: Vec<Job<'p>>) -> Result<Pass<'p>, SensitivityError> {
-        for job in &jobs {
-            if !self.replays.contains_key(&job.target) {
-                let params = self.targets[job.target].params(self.graph);
-                let replay = compile(self.graph, &params, &self.measured, self.device);
-                self.replays.insert(job.target, replay.map_err(fault(&job.name))?);
-            }
+        let ways: Vec<Way> = jobs.iter().map(|job| self.way(job)).collect();
+        let mut kept = BTreeSet::new();
+        for (job, &way) in jobs.iter().zip(&ways) {
+            let params = self.targets[job.target].params(self.graph);
+            self.model.prepare(way, &params).map_err(fault(&job.name))?;
+            let inputs = self.model.replay(way).map_or(&[][..], |replay| &replay.inputs);
+            kept.extend(inputs.iter().filter_map(|source| match source {
+                Source::Kept(value) => Some(*value),
+                _ => None,
+            }));
         }
-        let read: Vec<ValueId> = jobs
-            .iter()
-            .flat_map(|job| &self.replays[&job.target].inputs)
-            .copied()
-            .collect();
-        let kept: BTreeSet<ValueId> = made_by_nodes(self.graph, &read).into_iter().collect();
-        let mut outputs = self.measured.clone();
-        outputs.extend(kept.into_iter().filter(|value| !self.measured.contains(value)));
-        let mut inputs = self.graph.inputs.clone();
-        let leaves = graph_leaves(self.graph, &inputs, &outputs);
-        inputs.extend(&leaves);
-        self.load(leaves.into_iter().chain(read)).map_err(fault("the model"))?;
-        let program = Program::compile_on(self.graph, &inputs, &outputs, self.device).map_err(fault(WHOLE))?;
-        let masked = jobs.iter().map(|job| self.masked(job)).collect::<Result<Vec<_>, _>>()?;
+        self.whole(&kept).map_err(fault(WHOLE))?;
+        let model = &self.model;
+        let cell = |(job, way): (&Job<'_>, &Way)| model.cell(*way, job.perturbation).map_err(fault(&job.name));
+        let cells = jobs.iter().zip(&ways).map(cell).collect::<Result<Vec<_>, _>>()?;
         Ok(Pass {
             programs: self,
-            program,
-            inputs,
-            outputs,
             jobs,
-            masked,
+            ways,
+            cells,
         })
     }
 
-    /// Puts parameters and constants on the device.
-    fn load(&mut self, values: impl Iterator<Item = ValueId>) -> Result<(), RuntimeError> {
-        for value in values {
-            let tensor = match self.graph.value(value).def {
-                Def::Param(param) => &self.graph.param(param).tensor,
-                Def::Constant(index) => &self.graph.constants[index as usize],
-                _ => continue,
-            };
-            if !self.leaves.contains_key(&value) {
-                let tensor = to_torch(tensor, self.device)?;
-                self.leaves.insert(value, Shared::new(tensor));
-            }
+    fn way(&self, job: &Job<'_>) -> Way {
+        let filters = job.perturbation.channels.as_ref().and(job.perturbation.changes.first());
+        Way {
+            target: job.target,
+            filters: filters.map(|change| change.param),
         }
-        Ok(())
     }
 
-    /// The parameters that a job changes, by value.
-    fn masked(&self, job: &Job<'_>) -> Result<BTreeMap<ValueId, Shared>, SensitivityError> {
-        let mut masked = BTreeMap::new();
-        for change in &job.perturbation.changes {
-            let Some(&value) = self.value_of.get(&change.param) else {
-                continue;
-            };
-            let tensor = change.apply(&self.graph.param(change.param).tensor);
-            let tensor = to_torch(&tensor, self.device).map_err(fault(&job.name))?;
-            masked.insert(value, Shared::new(tensor));
+    /// Compiles the baseline's program, unless the last one keeps all that is needed.
+    fn whole(&mut self, kept: &BTreeSet<ValueId>) -> Result<(), RuntimeError> {
+        let made = |value: &ValueId| !matches!(self.model.graph.value(*value).def, Def::Input(_));
+        let needed: Vec<ValueId> = kept.iter().copied().filter(made).collect();
+        if let Some(whole) = &self.baseline
+            && needed.iter().all(|value| whole.outputs.contains(value))
+        {
+            return Ok(());
         }
-        Ok(masked)
+        let graph = &self.model.graph;
+        let mut outputs = self.model.outputs.clone();
+        outputs.extend(needed.into_iter().filter(|value| !self.model.outputs.contains(value)));
+        // What depends on parameters alone is computed once and given.
+        let mut inputs = graph.inputs.clone();
+        inputs.extend(lower::prelude(graph));
+        let mut read = crate::graph::subset(graph, &inputs, &outputs);
+        let reads = read.nodes.iter().flat_map(|&node| graph.node(node).reads());
+        let read_prelude: BTreeSet<ValueId> = reads.chain(outputs.iter().copied()).collect();
+        let mut leaves: Vec<ValueId> = inputs[graph.inputs.len()..]
+            .iter()
+            .copied()
+            .filter(|value| read_prelude.contains(value))
+            .collect();
+        leaves.append(&mut read.leaves);
+        let mut inputs = graph.inputs.clone();
+        inputs.extend(&leaves);
+        debug_assert!(graph_leaves(graph, &inputs, &outputs).is_empty());
+        let program = Program::compile_on(graph, &inputs, &outputs, self.running.device)?;
+        self.model.load(&leaves)?;
+        self.baseline = Some(Whole {
+            program,
+            leaves,
+            outputs,
+        });
+        Ok(())
     }
+}
+
+fn lowered(graph: &Graph, running: Running<'_>, shapes: &Shapes) -> Result<Model, SensitivityError> {
+    let options = lower::Options {
+        shapes: shapes.clone(),
+        kernels: match running.device {
+            Device::Cpu if has_mkldnn() => Kernels::Mkldnn,
+            _ => Kernels::Aten,
+        },
+        batch: running.micro_batch,
+        reduced: false,
+    };
+    let lowered = lower(graph, &options).map_err(|fault| SensitivityError::Lowering(fault.to_string()))?;
+    let (before, after) = (graph.output_values(), lowered.graph.output_values());
+    let place = |output: &ValueId| before.iter().position(|value| value == output).map(|at| after[at]);
+    let outputs: Option<Vec<ValueId>> = running.outputs.iter().map(place).collect();
+    let outputs = outputs.ok_or(SensitivityError::NoOutput)?;
+    Ok(Model::new(lowered.graph, lowered.sites, outputs, running.device))
 }
 
 fn fault(cell: &str) -> impl Fn(RuntimeError) -> SensitivityError + '_ {
@@ -148,11 +189,9 @@ fn fault(cell: &str) -> impl Fn(RuntimeError) -> SensitivityError + '_ {
 /// Cells ready to be measured.
 pub struct Pass<'a> {
     programs: &'a Programs<'a>,
-    program: Program,
-    inputs: Vec<ValueId>,
-    outputs: Vec<ValueId>,
     jobs: Vec<Job<'a>>,
-    masked: Vec<BTreeMap<ValueId, Shared>>,
+    ways: Vec<Way>,
+    cells: Vec<CellTensors>,
 }
 
 /// What the unmasked model makes of one micro-batch.
@@ -167,27 +206,39 @@ impl Pass<'_> {
         &self.jobs
     }
 
+    /// Operators that a cell's replay runs: what takes long has many.
+    pub fn cost(&self, at: usize) -> usize {
+        self.replay_of(at).map_or(0, |replay| replay.cost)
+    }
+
+    fn replay_of(&self, at: usize) -> Option<&Replay> {
+        self.programs.model.replay(self.ways[at])
+    }
+
     /// Runs the unmasked model, and keeps what the replays of these cells read.
     ///
     /// # Errors
     /// When it does not run.
     pub fn baseline(&self, batch: &Batch) -> Result<Baseline, SensitivityError> {
+        let model = &self.programs.model;
         let (kept, outputs) = with_worker(|| {
-            let mut given = Vec::with_capacity(self.inputs.len());
+            // `Programs::pass` compiled it.
+            let whole = self
+                .programs
+                .baseline
+                .as_ref()
+                .ok_or_else(|| RuntimeError::Leaf { name: WHOLE.into() })?;
+            let mut given = Vec::with_capacity(model.graph.inputs.len() + whole.leaves.len());
             for input in &batch.inputs {
-                given.push(to_torch(&self.padded(input), self.programs.device)?);
+                given.push(to_torch(&self.padded(input), self.programs.running.device)?);
             }
             let samples: Vec<Shared> = given.iter().map(|tensor| Shared::new(tensor.shallow_clone())).collect();
-            given.extend(
-                self.inputs[given.len()..]
-                    .iter()
-                    .map(|value| self.programs.leaves[value].get()),
-            );
-            let results = self.program.run(&given)?;
-            let measured = &results[..self.programs.measured.len()];
+            given.extend(whole.leaves.iter().filter_map(|&value| model.fixed(value)));
+            let results = whole.program.run(&given)?;
+            let measured = &results[..model.outputs.len()];
             let outputs = measured.iter().map(from_torch).collect::<Result<Vec<_>, _>>()?;
-            let inputs = self.programs.graph.inputs.iter().copied().zip(samples);
-            let kept: BTreeMap<ValueId, Shared> = self
+            let inputs = model.graph.inputs.iter().copied().zip(samples);
+            let kept: BTreeMap<ValueId, Shared> = whole
                 .outputs
                 .iter()
                 .copied()
@@ -209,14 +260,18 @@ impl Pass<'_> {
     /// When it does not run.
     pub fn replay(&self, at: usize, batch: &Batch, baseline: &Baseline) -> Result<Vec<Tensor>, SensitivityError> {
         let job = &self.jobs[at];
-        let replay = &self.programs.replays[&job.target];
+        let (Some(replay), cell) = (self.replay_of(at), &self.cells[at]) else {
+            return Ok(baseline.outputs.clone());
+        };
         let Some(program) = &replay.program else {
             return Ok(baseline.outputs.clone());
         };
         let outputs: Result<Vec<Tensor>, RuntimeError> = with_worker(|| {
-            let pick = |value: &ValueId| {
-                let masked = self.masked[at].get(value).or_else(|| self.programs.leaves.get(value));
-                masked.or_else(|| baseline.kept.get(value)).map(Shared::get)
+            let pick = |source: &Source| match *source {
+                Source::Kept(value) => baseline.kept.get(&value).map(Shared::get),
+                Source::Fixed(value) => self.programs.model.fixed(value),
+                Source::Cell(at) => cell.made.get(at).map(Shared::get),
+                Source::Keep => cell.keep.as_ref().map(Shared::get),
             };
             let inputs: Option<Vec<DeviceTensor>> = replay.inputs.iter().map(pick).collect();
             let inputs = inputs.ok_or_else(|| RuntimeError::Leaf { name: job.name.clone() })?;
@@ -228,8 +283,12 @@ impl Pass<'_> {
     /// A short batch with copies of its last sample behind it, where the model takes one size only.
     fn padded(&self, input: &Tensor) -> Tensor {
         let rows = input.shape()[0];
-        match self.programs.padded {
-            Some(wanted) if rows != wanted && rows > 0 => {
+        match self.programs.running {
+            Running {
+                pad: true,
+                micro_batch: wanted,
+                ..
+            } if rows != wanted && rows > 0 => {
                 let order: Vec<usize> = (0..wanted).map(|row| row.min(rows - 1)).collect();
                 input.select(0, &order)
             }
@@ -239,7 +298,7 @@ impl Pass<'_> {
 
     /// Outputs of the batch's own samples.
     fn measured(&self, outputs: Vec<Tensor>, batch: &Batch) -> Vec<Tensor> {
-        if self.programs.padded.is_none() {
+        if !self.programs.running.pad {
             return outputs;
         }
         let own = |output: Tensor| output.rows(0, batch.len()).unwrap_or(output);

@@ -51,8 +51,11 @@ impl Change {
 /// What one cell does.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Perturbation {
-    /// Empty when nothing is masked.
+    /// Empty when nothing is masked. That of a layer's weight comes first.
     pub changes: Vec<Change>,
+    /// Which output channels of one layer stay, where whole filters with their biases are masked and nothing else: the
+    /// others are then known constants.
+    pub channels: Option<Vec<bool>>,
     pub pruned: usize,
     pub of: usize,
 }
@@ -139,12 +142,14 @@ fn of_layer(graph: &Graph, layer: &Layer, plan: Plan, sparsity: f64) -> Result<P
     let layout = layout(layer);
     let masks =
         layer_mask(weight, bias, layout, plan.method, sparsity, plan.ties).map_err(|fault| fault.to_string())?;
-    let (pruned, of) = match plan.method {
-        Method::Level => (masks.weight.pruned(), weight.numel()),
+    let (pruned, of, channels) = match plan.method {
+        Method::Level => (masks.weight.pruned(), weight.numel(), None),
         _ => {
             let filters = Slices::filters(weight.shape(), layout).ok_or("its weight has no filters")?;
-            let gone = |&filter: &usize| masks.weight.kept(&filters, filter).0 == 0;
-            ((0..filters.count()).filter(gone).count(), filters.count())
+            let stays = |filter: usize| masks.weight.kept(&filters, filter).0 > 0;
+            let channels: Vec<bool> = (0..filters.count()).map(stays).collect();
+            let gone = channels.iter().filter(|stays| !**stays).count();
+            (gone, filters.count(), Some(channels))
         }
     };
     let mut changes = vec![Change {
@@ -155,7 +160,12 @@ fn of_layer(graph: &Graph, layer: &Layer, plan: Plan, sparsity: f64) -> Result<P
         changes.push(Change { param, mask });
     }
     changes.retain(|change| change.mask.pruned() > 0);
-    Ok(Perturbation { changes, pruned, of })
+    Ok(Perturbation {
+        changes,
+        channels,
+        pruned,
+        of,
+    })
 }
 
 /// Zeroes every parameter of the units with the smallest summed filter norms, equally many of each balanced block; at
@@ -209,6 +219,7 @@ fn of_group(
     changes.retain(|change| change.mask.pruned() > 0);
     Ok(Perturbation {
         changes,
+        channels: None,
         pruned: gone.iter().filter(|gone| **gone).count(),
         of: group.units,
     })

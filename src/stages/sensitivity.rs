@@ -10,7 +10,7 @@ use crate::pipeline::{Cells, Context, Failure, Outcome, Pending, Read, Stage, St
 use crate::runtime;
 use crate::sensitivity::{
     Batching, EarlyStop, Plan, SensitivityError, Settings, Table, Target, group_targets, layer_targets, measure,
-    micro_batch,
+    micro_batch, shapes,
 };
 use crate::spec::{self, Compat, Granularity, StopMode};
 use crate::store::{Change, Document, Key, Store};
@@ -28,7 +28,7 @@ pub const NAMES: &[&str] = &["sensitivity.csv", "sensitivity.json", "sensitivity
 /// Raised whenever the same cells make another table.
 const ALGORITHM: u32 = 1;
 /// Raised whenever the same perturbation gives another value.
-pub(super) const CELL: u32 = 1;
+pub(super) const CELL: u32 = 2;
 
 pub struct Sensitivity {
     shared: Arc<Shared>,
@@ -65,8 +65,18 @@ impl Sensitivity {
             .with("batch_size", json!(batch))
             .with("precision", json!(pipeline.precision))
             .with("device", device)
+            .with("lowering", self.lowering(device))
             .with("isa", runtime::isa_class())
             .with("libtorch", runtime::libtorch_version()))
+    }
+
+    /// How models are run: results of one way agree with those of another but for rounding.
+    fn lowering(&self, device: &str) -> &'static str {
+        match device {
+            _ if self.shared.runs_plain() => "none",
+            "cpu" if runtime::has_mkldnn() => "onednn",
+            _ => "aten",
+        }
     }
 
     /// The same for each metric.
@@ -182,10 +192,15 @@ impl Sensitivity {
             spec::Device::Cpu => runtime::device("cpu"),
             spec::Device::Cuda(index) => runtime::device(&format!("cuda:{index}")),
         };
+        let known = match self.shared.runs_plain() {
+            true => None,
+            false => Some(shapes(graph, &first, batching, evaluator)),
+        };
         let settings = Settings {
             plan: self.plan(),
             outputs: &[output],
             further,
+            lowering: known.as_ref(),
             sparsities: &self.step.sparsities,
             early_stop: self.early_stop(),
             micro_batch: micro_batch(graph, &all, &first, &[output], batch, batching, evaluator),

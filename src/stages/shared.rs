@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Raised whenever a reader makes another graph of the same file.
@@ -54,6 +55,8 @@ pub struct Model {
 pub struct Shared {
     pub spec: Spec,
     base: PathBuf,
+    /// Whether models run as they were read.
+    plain: AtomicBool,
     model: OnceLock<Result<Model, Unreadable>>,
     /// What was read, by its place in the pipeline file.
     read: Mutex<BTreeMap<String, Seen>>,
@@ -75,6 +78,7 @@ impl Shared {
         Shared {
             spec,
             base,
+            plain: AtomicBool::new(false),
             model: OnceLock::new(),
             read: Mutex::default(),
         }
@@ -82,6 +86,15 @@ impl Shared {
 
     pub fn base(&self) -> &Path {
         &self.base
+    }
+
+    /// Runs models as they were read, not lowered.
+    pub fn run_plain(&self) {
+        self.plain.store(true, Ordering::Relaxed);
+    }
+
+    pub fn runs_plain(&self) -> bool {
+        self.plain.load(Ordering::Relaxed)
     }
 
     /// Where the model lies.

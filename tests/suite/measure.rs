@@ -61,6 +61,32 @@ fn threads_change_no_byte() -> Checked {
 }
 
 #[test]
+fn lowering_changes_rounding_only() -> Checked {
+    let place = Place::new()?;
+    place.write("s.yaml", &pipeline(130, "[0.5]", ""))?;
+    place.expect(0, &["run", "s.yaml"])?;
+    // The two kinds of results are kept apart.
+    place.expect(5, &["plan", "s.yaml", "--no-lowering", "--exit-code"])?;
+    place.expect(0, &["run", "s.yaml", "--no-lowering", "--output", "plain"])?;
+    assert_eq!(cells(&place, "plain/s")?, (6, 0));
+    let values = |folder: &str| -> Result<Vec<f64>, Box<dyn std::error::Error>> {
+        let table = fs::read_to_string(place.path(folder))?;
+        let rows = table.lines().skip(1).filter_map(|row| row.split(',').nth(1));
+        Ok(rows.map(str::parse).collect::<Result<_, _>>()?)
+    };
+    let (lowered, plain) = (
+        values("out/s/sens/sensitivity.csv")?,
+        values("plain/s/sens/sensitivity.csv")?,
+    );
+    assert_eq!(lowered.len(), 5);
+    for (a, b) in lowered.iter().zip(&plain) {
+        assert!((a - b).abs() <= 1e-5 * b.abs(), "{a} and {b}");
+    }
+    place.expect(0, &["plan", "s.yaml", "--exit-code"])?;
+    Ok(())
+}
+
+#[test]
 fn one_more_sparsity_computes_one_column() -> Checked {
     let place = Place::new()?;
     place.write("s.yaml", &pipeline(100, "[0.25, 0.5]", ""))?;

@@ -5,7 +5,9 @@ use secateur::dataset::{Config, Dataset, Input, Normalize, Samples, SourceConfig
 use secateur::mask::saliency::{Method, Ties};
 use secateur::metric::Kind;
 use secateur::runtime::Runtime;
-use secateur::sensitivity::{Batching, EarlyStop, Plan, Settings, Table, Target, layer_targets, measure, micro_batch};
+use secateur::sensitivity::{
+    Batching, EarlyStop, Plan, Settings, Table, Target, layer_targets, measure, micro_batch, shapes,
+};
 use secateur::topology::{Layer, layers};
 use std::path::{Path, PathBuf};
 
@@ -118,6 +120,7 @@ fn table(entry: &Entry, listed: &[&str], model: &Path, config: &Config, batch: u
     let sparsities = rounded(entry.sparsities.as_deref().unwrap_or(&tenths));
     let first = dataset.read(0..1).expect("a sample").inputs;
     let batching = Batching::probe(&graph, &first, output, batch, &runtime).expect("a batch size");
+    let known = shapes(&graph, &first, batching, &runtime);
     let settings = Settings {
         plan: Plan {
             method,
@@ -125,6 +128,7 @@ fn table(entry: &Entry, listed: &[&str], model: &Path, config: &Config, batch: u
         },
         outputs: &[output],
         further: &[],
+        lowering: Some(&known),
         sparsities: &sparsities,
         early_stop,
         micro_batch: micro_batch(&graph, &all, &first, &[output], batch, batching, &runtime),
