@@ -114,7 +114,7 @@ impl Stage for Gate {
 
     fn run(&self, context: &Context<'_>) -> Result<Outcome, Failure> {
         let values = self.values(context.read)?;
-        let metrics = data::metrics(&self.shared).map_err(Failure::of)?;
+        let metrics = data::metrics(&self.shared, context.stop).map_err(Failure::of)?;
         // The first metric is the one whose table is held.
         let maximize = metrics.first().is_none_or(|metric| metric.maximize());
         let mut checks = Checks {
