@@ -318,9 +318,6 @@ impl<'a> Checker<'a> {
     }
 
     fn mapping(&mut self, schema: &'a Value, entries: &mut [Entry], span: Span, path: &str, key: Option<Span>) {
-        if let Some(values) = schema.get("additionalProperties").filter(|values| values.is_object()) {
-            return self.named(values, entries, path);
-        }
         let properties = match schema.get("properties") {
             Some(Value::Object(properties)) => properties,
             _ => &*NO_KEYS,
@@ -382,17 +379,6 @@ impl<'a> Checker<'a> {
                 let below = key_path(path, &entry.key);
                 self.node(schema, &mut entry.value, &below, Some(entry.span));
             }
-        }
-    }
-
-    /// A mapping whose keys are names or patterns of layers.
-    fn named(&mut self, values: &'a Value, entries: &mut [Entry], path: &str) {
-        for entry in entries {
-            let below = key_path(path, &entry.key);
-            if let Err(error) = entry.key.parse::<LayerPattern>() {
-                self.report(entry.span, &below, error.to_string());
-            }
-            self.node(values, &mut entry.value, &below, Some(entry.span));
         }
     }
 

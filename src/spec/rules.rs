@@ -7,6 +7,7 @@ use super::diagnostic::{Diagnostic, Sources, Span};
 use super::near::nearest;
 use super::node::{Data, Entry, Node, item_path, key_path, shorten};
 use super::steps::round_sparsity;
+use super::words::LayerPattern;
 
 /// The name of the file beside the steps' folders.
 const RESERVED_ID: &str = "run.json";
@@ -485,6 +486,9 @@ impl<'a> Rules<'a, '_> {
         let known = known.unwrap_or_else(super::steps::default_sparsities);
         for entry in layers.value.entries() {
             let path = key_path(&path, &entry.key);
+            if let Err(error) = entry.key.parse::<LayerPattern>() {
+                self.report(entry.span, &path, error.to_string(), None);
+            }
             let bounds = ["max_drop", "min", "max"];
             if bounds.iter().all(|key| entry.value.get(key).is_none()) && matches!(entry.value.data, Data::Map(_)) {
                 self.report(entry.span, &path, "needs `max_drop`, `min` or `max`", None);
