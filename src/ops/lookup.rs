@@ -32,7 +32,12 @@ fn embedding(site: &mut Site) -> Result<(), Trouble> {
 
 /// Elements picked by position along one axis.
 fn gather(site: &mut Site) -> Result<(), Trouble> {
-    let (input, index) = (site.tensor("self")?, site.tensor("index")?);
+    let index = if site.node.arg("index").is_some() {
+        "index"
+    } else {
+        "indices"
+    };
+    let (input, index) = (site.tensor("self")?, site.tensor(index)?);
     let why = site.why("picks elements by number");
     input.axes.freeze(site.labels, why);
     site.give([Fact::fixed(index.axes.shape, input.dtype)]);

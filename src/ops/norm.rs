@@ -127,7 +127,14 @@ fn weight_norm(site: &mut Site) -> Result<(), Trouble> {
         _ => {}
     }
     let outputs = site.node.outputs.len();
-    let norm = Fact::fixed(length.shape.clone(), direction.dtype);
+    // The norms that the interface gives as well follow the axis that they are taken along.
+    let mut norms = crate::labels::Axes::fixed(length.shape.clone());
+    if let Some(axis) = axis
+        && norms.rank() == output.rank()
+    {
+        norms = norms.with_row(axis, output.row(axis).cloned());
+    }
+    let norm = Fact::tensor(norms, direction.dtype);
     let made = Fact::tensor(output, direction.dtype);
     site.give(if site.node.short().ends_with("interface") || outputs > 1 {
         vec![made, norm]

@@ -1,9 +1,9 @@
 //! Operators that move elements in ways of their own: they are run on the labels themselves.
 
 use super::moves::{MOVES, input};
-use super::{Fact, Number, Op, Site, Trouble, Zeros};
+use super::{Fact, Number, Op, Site, TensorFact, Trouble, Zeros};
 use crate::graph::{Arg, Def, Graph, Node, NodeId, Output, Type, ValueId};
-use crate::labels::{Axes, from_elements, to_elements};
+use crate::labels::{Axes, Row, from_elements, to_elements};
 use crate::tensor::{DType, Tensor};
 
 pub(super) const OPS: &[Op] = &[
@@ -20,8 +20,8 @@ pub(super) const OPS: &[Op] = &[
     Op::new("aten::tile", run).zero(Zeros::First),
     Op::new("aten::repeat_interleave", run).zero(Zeros::First),
     Op::new("aten::channel_shuffle", shuffled).zero(Zeros::First),
-    Op::new("aten::pixel_shuffle", run).zero(Zeros::First),
-    Op::new("aten::pixel_unshuffle", run).zero(Zeros::First),
+    Op::new("aten::pixel_shuffle", pixels_apart).zero(Zeros::First),
+    Op::new("aten::pixel_unshuffle", pixels_together).zero(Zeros::First),
     Op::new("aten::unfold", windowed).zero(Zeros::First),
 ];
 
@@ -41,6 +41,69 @@ fn windowed(site: &mut Site) -> Result<(), Trouble> {
     let axis = site.axis("dimension", input.axes.rank())?;
     site.freeze_axes(&input.axes, [axis], "slides over it");
     run(site)
+}
+
+/// `pixel_shuffle`: r² neighbouring channels become one, r times as high and wide.
+fn pixels_apart(site: &mut Site) -> Result<(), Trouble> {
+    let (input, factor, channel) = pixels(site, "upscale_factor")?;
+    let each = factor * factor;
+    let mut shape = input.axes.shape.clone();
+    if !shape[channel].is_multiple_of(each) {
+        return Trouble::new(format!("{} channels do not form squares of {factor}", shape[channel]));
+    }
+    shape[channel] /= each;
+    shape[channel + 1..].iter_mut().for_each(|extent| *extent *= factor);
+    let row = input.axes.row(channel).map(|row| {
+        let why = site.why("makes one channel of each square of them");
+        for block in row.chunks(each) {
+            block
+                .windows(2)
+                .for_each(|pair| site.labels.unite(pair[0], pair[1], why));
+        }
+        row.chunks(each).map(|block| block[0]).collect::<Row>()
+    });
+    keep(site, &input.axes, shape, channel, row, input.dtype);
+    Ok(())
+}
+
+/// `pixel_unshuffle`: each channel becomes r² neighbouring ones.
+fn pixels_together(site: &mut Site) -> Result<(), Trouble> {
+    let (input, factor, channel) = pixels(site, "downscale_factor")?;
+    let each = factor * factor;
+    let mut shape = input.axes.shape.clone();
+    shape[channel] *= each;
+    shape[channel + 1..].iter_mut().for_each(|extent| *extent /= factor);
+    let repeated = |row: &Row| row.iter().flat_map(|&label| std::iter::repeat_n(label, each)).collect();
+    let row = input.axes.row(channel).map(repeated);
+    keep(site, &input.axes, shape, channel, row, input.dtype);
+    Ok(())
+}
+
+/// The tensor, the factor and the axis of channels.
+fn pixels(site: &Site, factor: &str) -> Result<(TensorFact, usize, usize), Trouble> {
+    let input = input(site)?;
+    let factor = usize::try_from(site.int(factor)?).unwrap_or(0);
+    match input.axes.rank().checked_sub(3) {
+        Some(channel) if factor > 0 => Ok((input, factor, channel)),
+        _ => Trouble::new("squares of pixels need three axes and a factor"),
+    }
+}
+
+fn keep(site: &mut Site, axes: &Axes, shape: Vec<usize>, channel: usize, row: Option<Row>, dtype: DType) {
+    site.freeze_axes(
+        axes,
+        channel + 1..axes.rank(),
+        "moves them into channels, or out of them",
+    );
+    let mut output = Axes::fixed(shape);
+    for axis in 0..channel {
+        output = output.with_row(axis, axes.row(axis).cloned());
+    }
+    if let Some(row) = row.as_ref().filter(|row| row.len() == 1) {
+        let why = site.why("makes one channel of all");
+        site.labels.freeze(row, why);
+    }
+    site.give_tensor(output.with_row(channel, row), dtype);
 }
 
 /// Runs the operator on the labels of each labelled axis, as float64, and reads back where they went.

@@ -20,13 +20,9 @@ pub(super) const OPS: &[Op] = &[
     Op::new("aten::item", same),
     Op::new("aten::floordiv", arithmetic),
     Op::new("prim::dtype", dtype),
-    Op::new("prim::device", device),
     Op::new("prim::ListUnpack", unpack).zero(Zeros::First),
     Op::new("prim::TupleUnpack", unpack).zero(Zeros::First),
-    Op::new("prim::ListConstruct", list),
-    Op::new("prim::TupleConstruct", list),
     Op::new("aten::__getitem__", item).zero(Zeros::First),
-    Op::new("prim::TupleIndex", item).zero(Zeros::First),
 ];
 
 fn first(site: &Site) -> Fact {
@@ -62,7 +58,12 @@ fn dim(site: &mut Site) -> Result<(), Trouble> {
     Ok(())
 }
 
+/// Numbers made from sizes keep what they were, and this one follows the batch too: nothing of it may go.
 fn numel(site: &mut Site) -> Result<(), Trouble> {
+    if let Fact::Tensor(tensor) = first(site) {
+        let why = site.why("counts its elements");
+        tensor.axes.freeze(site.labels, why);
+    }
     let elements: usize = shape(site)?.iter().product();
     site.give([Fact::int(elements as i64)]);
     Ok(())
@@ -133,11 +134,6 @@ fn dtype(site: &mut Site) -> Result<(), Trouble> {
     }
 }
 
-fn device(site: &mut Site) -> Result<(), Trouble> {
-    site.give([Fact::Text("cpu".into())]);
-    Ok(())
-}
-
 fn arithmetic(site: &mut Site) -> Result<(), Trouble> {
     if fold(site) {
         return Ok(());
@@ -158,17 +154,6 @@ fn unpack(site: &mut Site) -> Result<(), Trouble> {
         )),
         _ => Trouble::new("unpacks something that is not known to be a list"),
     }
-}
-
-fn list(site: &mut Site) -> Result<(), Trouble> {
-    let items: Vec<Fact> = site.facts().into_iter().map(|(_, fact)| fact).collect();
-    // One argument that is itself the list of items, or the items one by one.
-    let items = match &items[..] {
-        [Fact::List(inner)] => inner.clone(),
-        _ => items,
-    };
-    site.give([Fact::List(items)]);
-    Ok(())
 }
 
 fn item(site: &mut Site) -> Result<(), Trouble> {
