@@ -15,7 +15,7 @@
 //! cli → report → stages → history → pipeline → {store, spec}    cli → schedule → spec
 //! stages → sensitivity → prune → mask → topology → ops → labels → graph → tensor
 //! readers → {formats, graph}    {runtime, lower} → graph    dataset → formats    metric → {dataset, graph}
-//! plugin → {metric, formats}
+//! plugin → {metric, formats}    sensitivity → confidence
 //! ```
 //!
 //! Five ideas carry it.
@@ -40,6 +40,7 @@
 
 #[cfg(feature = "torch")]
 pub mod cli;
+pub mod confidence;
 pub mod dataset;
 pub mod formats;
 pub mod graph;

@@ -9,6 +9,8 @@ mod suite {
     #[cfg(feature = "torch")]
     mod docs;
     #[cfg(feature = "torch")]
+    mod estimate;
+    #[cfg(feature = "torch")]
     mod explain;
     #[cfg(feature = "torch")]
     mod family;

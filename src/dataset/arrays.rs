@@ -59,6 +59,7 @@ struct Array {
     place: Place,
     dtype: DType,
     shape: Vec<usize>,
+    seekable: bool,
     /// Readers that nobody uses, with the row that follows those they have read.
     idle: Mutex<Vec<(usize, Rows)>>,
 }
@@ -71,6 +72,7 @@ impl Array {
             place,
             dtype,
             shape,
+            seekable: rows.is_seekable(),
             idle: Mutex::new(vec![(0, rows)]),
         })
     }
@@ -237,6 +239,10 @@ impl Source for Arrays {
         self.targets
             .as_ref()
             .map_or(0, |targets| targets.row().iter().product())
+    }
+
+    fn is_seekable(&self) -> bool {
+        self.inputs.iter().chain(&self.targets).all(|array| array.seekable)
     }
 
     fn files(&self, _: &mut dyn Iterator<Item = usize>) -> Vec<PathBuf> {

@@ -31,6 +31,7 @@ mod image_folder;
 mod label;
 mod order;
 mod parquet;
+mod shuffle;
 #[cfg(test)]
 mod tests;
 mod web;
@@ -56,6 +57,7 @@ pub use label::Label;
 use order::Order;
 pub use order::Samples;
 use parquet::ParquetImages;
+use shuffle::Unpacked;
 use web::WebDataset;
 
 /// Where samples come from.
@@ -149,6 +151,11 @@ trait Source: Send + Sync {
     /// The files that these rows are read from.
     fn files(&self, rows: &mut dyn Iterator<Item = usize>) -> Vec<PathBuf>;
 
+    /// Whether any row is read as fast as the next one.
+    fn is_seekable(&self) -> bool {
+        true
+    }
+
     /// The class that a row's folder gives it.
     fn class_of(&self, _row: usize) -> Option<usize> {
         None
@@ -160,7 +167,7 @@ trait Source: Send + Sync {
 pub struct Dataset(Arc<Opened>);
 
 struct Opened {
-    source: Box<dyn Source>,
+    source: Arc<dyn Source>,
     order: Order,
     conversions: Vec<Conversion>,
 }
@@ -194,20 +201,20 @@ impl Dataset {
                 wanted: several.len(),
             }),
         };
-        let source: Box<dyn Source> = match &config.source {
+        let source: Arc<dyn Source> = match &config.source {
             SourceConfig::Idx { images, labels } => {
                 only()?;
-                Box::new(Arrays::idx(images, labels.as_deref(), &conversions)?)
+                Arc::new(Arrays::idx(images, labels.as_deref(), &conversions)?)
             }
             SourceConfig::Npz { path, inputs, targets } => {
-                Box::new(Arrays::npz(path, inputs, targets.as_deref(), &conversions)?)
+                Arc::new(Arrays::npz(path, inputs, targets.as_deref(), &conversions)?)
             }
-            SourceConfig::Npy { inputs, targets } => Box::new(Arrays::npy(inputs, targets.as_deref(), &conversions)?),
+            SourceConfig::Npy { inputs, targets } => Arc::new(Arrays::npy(inputs, targets.as_deref(), &conversions)?),
             SourceConfig::Safetensors { path, inputs, targets } => {
-                Box::new(Arrays::safetensors(path, inputs, targets.as_deref(), &conversions)?)
+                Arc::new(Arrays::safetensors(path, inputs, targets.as_deref(), &conversions)?)
             }
             SourceConfig::ImageFolder { path, geometry } => {
-                Box::new(ImageFolder::open(path, frame(path, *geometry, only()?, pool)?)?)
+                Arc::new(ImageFolder::open(path, frame(path, *geometry, only()?, pool)?)?)
             }
             SourceConfig::WebDataset {
                 path,
@@ -219,7 +226,7 @@ impl Dataset {
                 // What lies beyond the first samples is not even looked at.
                 let first = config.samples.filter(|samples| !samples.shuffle);
                 let limit = first.map(|samples| samples.count);
-                Box::new(WebDataset::open(path, image.as_deref(), label, limit, frame)?)
+                Arc::new(WebDataset::open(path, image.as_deref(), label, limit, frame)?)
             }
             SourceConfig::Parquet {
                 path,
@@ -228,9 +235,9 @@ impl Dataset {
                 geometry,
             } => {
                 let frame = frame(path, *geometry, only()?, pool)?;
-                Box::new(ParquetImages::open(path, image, label.as_deref(), frame)?)
+                Arc::new(ParquetImages::open(path, image, label.as_deref(), frame)?)
             }
-            SourceConfig::Cifar { set, files } => Box::new(CifarFiles::open(*set, files, only()?)?),
+            SourceConfig::Cifar { set, files } => Arc::new(CifarFiles::open(*set, files, only()?)?),
         };
         let order = Order::new(source.len(), config.samples, config.seed)?;
         Ok(Dataset(Arc::new(Opened {
@@ -238,6 +245,33 @@ impl Dataset {
             order,
             conversions,
         })))
+    }
+
+    /// The same samples in the random order that `seed` draws, and that order: which of this dataset's samples each is.
+    /// A compressed array is unpacked into a temporary file.
+    ///
+    /// # Errors
+    /// When samples have to be unpacked and cannot be read or written.
+    pub fn shuffled(&self, seed: u64) -> Result<(Dataset, Vec<usize>), DatasetError> {
+        let Opened {
+            source,
+            order,
+            conversions,
+        } = &*self.0;
+        let random = order::random(order.len(), seed);
+        let (source, rows) = if source.is_seekable() {
+            let rows = random.iter().map(|&sample| order.row(sample)).collect();
+            (Arc::clone(source), rows)
+        } else {
+            let unpacked = Unpacked::new(Arc::clone(source), order.clone())?;
+            (Arc::new(unpacked) as Arc<dyn Source>, random.clone())
+        };
+        let opened = Opened {
+            source,
+            order: Order::Listed(rows),
+            conversions: conversions.clone(),
+        };
+        Ok((Dataset(Arc::new(opened)), random))
     }
 
     /// Number of samples.

@@ -6,8 +6,14 @@
 //! Drawing `count` of `len` rows with `seed`: take the list 0, 1, …, len − 1; for i = 0, 1, …, count − 1 swap its entries
 //! i and i + below(len − i); keep the first `count` entries, sorted, so that a file is still read front to back. `below(n)`
 //! takes the next SplitMix64 output x (the state starts as `seed`) and gives the upper 64 bits of the 128-bit product x·n.
+//!
+//! A random order of `len` samples is the same swapping to the end of the list, unsorted, with a state that starts as
+//! `seed` xor [`ANOTHER`]: an order that came from the numbers that drew the samples would depend on them.
 
 use super::DatasetError;
+
+/// What tells the numbers of random orders from those that draw samples: `estimate` in ASCII.
+const ANOTHER: u64 = 0x6573_7469_6d61_7465;
 
 /// How many samples are used, and whether they are drawn or the first ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,16 +65,26 @@ impl Order {
     }
 }
 
+/// A random order of `len` samples.
+pub(super) fn random(len: usize, seed: u64) -> Vec<usize> {
+    swapped(len, len, seed ^ ANOTHER)
+}
+
 /// Draws `count` of `len` rows without replacement; ascending.
 fn draw(len: usize, count: usize, seed: u64) -> Vec<usize> {
-    let mut state = seed;
+    let mut rows = swapped(len, count, seed);
+    rows.sort_unstable();
+    rows
+}
+
+/// The first `count` entries of the list when they have been swapped.
+fn swapped(len: usize, count: usize, mut state: u64) -> Vec<usize> {
     let mut rows: Vec<usize> = (0..len).collect();
     for index in 0..count {
         let below = (u128::from(split_mix(&mut state)) * (len - index) as u128) >> 64;
         rows.swap(index, index + below as usize);
     }
     rows.truncate(count);
-    rows.sort_unstable();
     rows
 }
 
@@ -108,6 +124,10 @@ mod tests {
         all.dedup();
         assert_eq!(all.len(), 999);
         assert!(all.iter().all(|&row| row < 1000));
+        let mut order = random(1000, 7);
+        assert_ne!(order, random(1000, 8));
+        order.sort_unstable();
+        assert!(order.into_iter().eq(0..1000));
     }
 
     #[test]

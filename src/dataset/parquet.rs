@@ -123,6 +123,11 @@ impl Source for ParquetImages {
         })
     }
 
+    /// A row group is unpacked from its beginning.
+    fn is_seekable(&self) -> bool {
+        false
+    }
+
     fn place(&self, row: usize) -> String {
         let file = &self.files[self.file_of(row)];
         format!("{}, row {}", file.path.display(), row - file.start)

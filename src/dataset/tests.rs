@@ -286,6 +286,56 @@ fn samples_are_the_first_or_drawn() {
     );
 }
 
+/// The same samples, wherever they lie: in a compressed file, in a plain one, and behind a draw.
+#[test]
+fn a_random_order_holds_every_sample_once() {
+    use std::io::Write;
+    let folder = tempfile::tempdir().unwrap();
+    let images = idx(&[30, 1], &(0..30).collect::<Vec<u8>>());
+    let labels = idx(&[30], &(100..130).collect::<Vec<u8>>());
+    let (plain, packed, of) = (
+        folder.path().join("i.idx"),
+        folder.path().join("i.idx.gz"),
+        folder.path().join("l.idx"),
+    );
+    fs::write(&plain, &images).unwrap();
+    fs::write(&of, labels).unwrap();
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(&images).unwrap();
+    fs::write(&packed, encoder.finish().unwrap()).unwrap();
+    for samples in [
+        None,
+        Some(Samples {
+            count: 20,
+            shuffle: true,
+        }),
+    ] {
+        let read = |path: &Path, seed| {
+            let source = SourceConfig::Idx {
+                images: path.to_owned(),
+                labels: Some(of.clone()),
+            };
+            let whole = Dataset::open(&Config {
+                samples,
+                ..config(source, &[1])
+            });
+            let whole = whole.unwrap();
+            let (random, order) = whole.shuffled(seed).unwrap();
+            let batch = random.read(0..random.len()).unwrap();
+            let in_order = whole.read(0..whole.len()).unwrap();
+            assert_eq!(batch.inputs[0], in_order.inputs[0].select(0, &order));
+            assert_eq!(batch.targets.unwrap(), in_order.targets.unwrap().select(0, &order));
+            assert_eq!(random.place(3), whole.place(order[3]));
+            let mut all = order.clone();
+            all.sort_unstable();
+            assert!(all.into_iter().eq(0..whole.len()));
+            order
+        };
+        assert_eq!(read(&plain, 1), read(&packed, 1));
+        assert_ne!(read(&plain, 1), read(&plain, 2));
+    }
+}
+
 #[test]
 fn errors_name_what_is_wrong() {
     let x = Tensor::from_f32([4, 2], &[0.0; 8]);

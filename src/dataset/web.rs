@@ -203,6 +203,12 @@ impl Source for WebDataset {
         })
     }
 
+    /// A compressed archive is read from its beginning.
+    fn is_seekable(&self) -> bool {
+        let plain = |shard: &PathBuf| shard.extension().is_some_and(|ending| ending == "tar");
+        self.shards.iter().all(plain)
+    }
+
     fn place(&self, row: usize) -> String {
         let sample = &self.samples[row];
         format!("{}, {}", self.shards[sample.shard].display(), sample.image.name)

@@ -96,6 +96,11 @@ impl Rows {
         self.header.shape[0]
     }
 
+    /// Whether any row is read as fast as the next one: compressed arrays are not.
+    pub fn is_seekable(&self) -> bool {
+        self.source.coding == Coding::Plain
+    }
+
     /// Rows `start..end` as a contiguous tensor.
     ///
     /// # Errors

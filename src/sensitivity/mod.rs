@@ -10,6 +10,7 @@
 
 mod batching;
 mod engine;
+mod estimate;
 mod model;
 mod pass;
 mod perturb;
@@ -18,6 +19,7 @@ mod standing;
 
 pub use batching::{Batching, micro_batch, shapes};
 pub use engine::{Settings, WAVE, measure};
+pub use estimate::{Estimated, Estimates, Samples, Sampling, complete, estimable, estimate};
 pub use perturb::{Change, Perturbation, Plan, Target, group_targets, layer_targets};
 pub use replay::descendants;
 pub use standing::{Memory, Standing};
@@ -107,6 +109,8 @@ pub enum SensitivityError {
     Lowering(String),
     #[error("{layer}: {message}")]
     Layer { layer: String, message: String },
+    #[error("cannot estimate: {message}")]
+    Estimate { message: String },
     #[error("cannot keep results: {0}")]
     Memory(String),
 }

@@ -49,8 +49,8 @@ pub use sources::{
     ImageFolderSource, JsonField, NpySource, ParquetSource, Source, WebdatasetLabel, WebdatasetSource,
 };
 pub use steps::{
-    Against, Bounds, CellBounds, Compat, Dependencies, DependencyKind, Drift, EarlyStop, Flops, Gate, Granularity,
-    HeadCut, MaskFix, Masks, Method, Sensitivity, Step, StepMasks, StopMode, round_sparsity,
+    Against, Bounds, CellBounds, Compat, Dependencies, DependencyKind, Drift, EarlyStop, Estimate, Flops, Gate,
+    Granularity, HeadCut, MaskFix, Masks, Method, Sensitivity, Step, StepMasks, StopMode, round_sparsity,
 };
 pub use types::{
     Dataset, InputPath, Metric, Normalize, Pipeline, Precision, Samples, ScriptedDirection, ScriptedMetric,

@@ -70,6 +70,10 @@ pub struct Sensitivity {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(example = json!({"mode": "dropped", "value": 0.1}))]
     pub early_stop: Option<EarlyStop>,
+    /// Ends a cell as soon as random samples tell its value well enough. Omit it for exact values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = json!({"margin": 0.01, "relative": 0.2, "confidence": 0.95}))]
+    pub estimate: Option<Estimate>,
     /// The layers to measure, by name or glob. Omit it for every convolution.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1), example = ["layer1.*", "conv1"])]
@@ -91,6 +95,42 @@ fn sensitivity_id() -> Name {
 
 pub(super) fn default_sparsities() -> Vec<f64> {
     (1..10).map(|tenths| f64::from(tenths) / 10.0).collect()
+}
+
+/// Ends a cell as soon as random samples tell its value well enough: when half of the width of the interval for its
+/// difference from the whole model is at most `max(margin, relative × |difference|)`, or when early stop's comparison is
+/// decided.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Estimate {
+    /// Half of a width that is always narrow enough, in units of the metric.
+    #[serde(default = "default_margin")]
+    #[schemars(range(min = 0))]
+    pub margin: f64,
+    /// The fraction of the difference that is narrow enough: large differences need not be known as precisely.
+    #[serde(default = "default_relative")]
+    #[schemars(range(min = 0, max = 1))]
+    pub relative: f64,
+    /// The probability, cell by cell, that the interval holds.
+    #[serde(default = "default_confidence")]
+    #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
+    pub confidence: f64,
+    /// Whether a metric without bounds, such as a loss, may be estimated: its intervals hold in the limit of many samples
+    /// only.
+    #[serde(default)]
+    pub asymptotic: bool,
+}
+
+fn default_margin() -> f64 {
+    0.01
+}
+
+fn default_relative() -> f64 {
+    0.2
+}
+
+fn default_confidence() -> f64 {
+    0.95
 }
 
 /// Which weights go first.

@@ -6,6 +6,7 @@
 use super::inputs::{self, Misfit};
 use super::shared::Shared;
 use super::{data, layers, plugins};
+use crate::sensitivity::estimable;
 use crate::spec::{Device, Diagnostic, Expected, Precision, Step, key_path, nearest};
 
 /// All that is wrong; empty when the pipeline can run.
@@ -17,6 +18,7 @@ pub fn check(shared: &Shared) -> Vec<Diagnostic> {
         found.extend(unheld_layers(shared));
         found.extend(data::check(shared));
         found.extend(plugins::check(shared));
+        found.extend(estimates(shared));
         found.extend(precision(shared));
     }
     found
@@ -33,6 +35,40 @@ pub fn check_model(shared: &Shared) -> Vec<Diagnostic> {
 pub fn unreadable(shared: &Shared) -> Vec<String> {
     let model = shared.model().err().map(|error| error.to_string());
     model.into_iter().chain(data::unreadable(shared)).collect()
+}
+
+/// Metrics that cannot be estimated.
+fn estimates(shared: &Shared) -> Vec<Diagnostic> {
+    let pipeline = &shared.spec.pipeline;
+    // A metric that cannot be had is reported by itself, and a command is not started to ask it.
+    let Ok(metrics) = data::own_metrics(shared) else {
+        return Vec::new();
+    };
+    let refused = pipeline.steps.iter().enumerate().filter_map(|(index, step)| {
+        let Step::Sensitivity(step) = step else { return None };
+        let asymptotic = step.estimate?.asymptotic;
+        let (message, help) = match (pipeline.measured().len(), &metrics[..]) {
+            (1, [(_, metric)]) => {
+                let message = estimable(metric.as_ref(), asymptotic).err()?;
+                // With intervals that hold in the limit only, all that has values sample by sample can be estimated.
+                match estimable(metric.as_ref(), true) {
+                    Ok(()) => (
+                        message,
+                        "write `asymptotic: true` for intervals that hold in the limit of many samples",
+                    ),
+                    Err(_) => (message, "leave `estimate` out"),
+                }
+            }
+            (0 | 1, _) => return None,
+            (several, _) => {
+                let message = format!("an estimate is of one metric, and the file measures {several}");
+                (message, "leave the others, or `estimate`, out")
+            }
+        };
+        let place = format!("{}.estimate", pipeline.step_place(index));
+        Some(shared.spec.spans.diagnostic(&place, message, Some(help.to_owned())))
+    });
+    refused.collect()
 }
 
 /// Number formats and devices that cannot be had.

@@ -120,10 +120,10 @@ pub fn metrics(shared: &Shared, stop: &Stop) -> Result<Vec<Box<dyn Metric>>, Met
 }
 
 /// A metric and its place in the list.
-type Placed = (usize, Box<dyn Metric>);
+pub type Placed = (usize, Box<dyn Metric>);
 
 /// Those among them that need no other process.
-fn own_metrics(shared: &Shared) -> Result<Vec<Placed>, MetricFault> {
+pub fn own_metrics(shared: &Shared) -> Result<Vec<Placed>, MetricFault> {
     let measured = shared.spec.pipeline.measured().into_iter().enumerate();
     measured
         .filter(|(_, metric)| !matches!(metric, spec::Metric::Command(_)))

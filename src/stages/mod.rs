@@ -13,6 +13,7 @@ mod inputs;
 mod layers;
 mod mask_fix;
 mod plugins;
+mod runs;
 mod sensitivity;
 mod shared;
 mod stored;

@@ -3,14 +3,15 @@
 use super::shared::{Cut, Shared};
 use super::stored::{self, Parts, Stored};
 use super::{data, inputs, layers, plugins, tables};
+use crate::confidence::Aim;
 use crate::dataset::Dataset;
 use crate::mask::saliency::{Method, Ties};
 use crate::metric::{Metric, Score};
-use crate::pipeline::{Cells, Context, Failure, Outcome, Pending, Read, Stage, Stop};
+use crate::pipeline::{Cells, Context, Failure, Outcome, Pending, Read, Share, Stage, Stop};
 use crate::runtime;
 use crate::sensitivity::{
-    Batching, EarlyStop, Plan, SensitivityError, Settings, Table, Target, group_targets, layer_targets, measure,
-    micro_batch, shapes,
+    Batching, EarlyStop, Estimated, Estimates, Plan, Sampling, SensitivityError, Settings, Table, Target, complete,
+    estimate, group_targets, layer_targets, measure, micro_batch, shapes,
 };
 use crate::spec::{self, Compat, Granularity, StopMode};
 use crate::store::{Change, Document, Key, Store};
@@ -159,13 +160,26 @@ impl Sensitivity {
         })
     }
 
-    /// The table, and the cells that it is made of.
+    fn sampling(&self) -> Option<Sampling> {
+        let estimate = self.step.estimate?;
+        Some(Sampling {
+            aim: Aim {
+                margin: estimate.margin,
+                relative: estimate.relative,
+                confidence: estimate.confidence,
+            },
+            asymptotic: estimate.asymptotic,
+            seed: self.shared.spec.pipeline.seed,
+        })
+    }
+
+    /// What is found, and the cells that it is made of.
     fn measure(
         &self,
         context: &Context<'_>,
         targets: &[Target],
         metrics: &[&dyn Metric],
-    ) -> Result<(Table, BTreeSet<Key>), Failure> {
+    ) -> Result<(Found, BTreeSet<Key>), Failure> {
         let graph = &self.shared.model().map_err(Failure::of)?.graph;
         let config = data::config(&self.shared).ok_or_else(|| Failure::of("the pipeline names no dataset"))?;
         let dataset = Dataset::open(&config).map_err(Failure::of)?;
@@ -212,7 +226,41 @@ impl Sensitivity {
         };
         let grounds = self.grounds(context.store)?;
         let memory = Stored::new(context.store, &self.shared, context.fresh, grounds);
-        let table = measure(graph, targets, &dataset, *metric, &memory, &settings).map_err(|fault| match fault {
+        let found = match self.sampling() {
+            Some(sampling) => estimate(graph, targets, &dataset, *metric, &memory, &settings, &sampling).map(
+                |Estimates { table, cells, .. }| Found {
+                    table,
+                    estimated: Some(cells),
+                    samples: dataset.len(),
+                },
+            ),
+            None => {
+                // What is sampled to its end has one metric's value, and parts of a table are known by their places.
+                let completed = match further {
+                    [] if context.share == Share::Whole => complete(
+                        graph,
+                        targets,
+                        &dataset,
+                        *metric,
+                        &memory,
+                        &settings,
+                        self.shared.spec.pipeline.seed,
+                    ),
+                    _ => Ok(0),
+                };
+                completed.and_then(|completed| {
+                    let mut table = measure(graph, targets, &dataset, *metric, &memory, &settings)?;
+                    table.computed += completed;
+                    table.reused = table.reused.saturating_sub(completed);
+                    Ok(Found {
+                        table,
+                        estimated: None,
+                        samples: dataset.len(),
+                    })
+                })
+            }
+        };
+        let found = found.map_err(|fault| match fault {
             SensitivityError::Interrupted { computed, reused } => Failure::Stopped(Cells { computed, reused }),
             SensitivityError::Elsewhere {
                 computed,
@@ -224,7 +272,29 @@ impl Sensitivity {
             },
             other => Failure::of(other),
         })?;
-        Ok((table, memory.used()))
+        Ok((found, memory.used()))
+    }
+}
+
+/// What a measurement found.
+struct Found {
+    table: Table,
+    /// What is known of each cell, where values are estimates.
+    estimated: Option<Vec<Estimated>>,
+    /// The dataset's samples.
+    samples: usize,
+}
+
+impl Found {
+    /// How much less was looked at than everything.
+    fn saved(&self) -> Option<String> {
+        let estimated = self.estimated.as_ref()?;
+        let used: usize = estimated.iter().map(|cell| cell.samples).sum();
+        let all = estimated.len() * self.samples;
+        (used > 0).then(|| {
+            let times = all as f64 / used as f64;
+            format!("estimated from {used} of {all} samples, {times:.1} times fewer")
+        })
     }
 }
 
@@ -265,9 +335,13 @@ impl Stage for Sensitivity {
             true => document,
             false => document.with("names", json!(names)),
         };
-        Ok(match plugins.is_empty() {
+        let document = match plugins.is_empty() {
             true => document,
             false => document.with("plugins", json!(plugins)),
+        };
+        Ok(match self.sampling() {
+            Some(sampling) => document.with("order", json!(sampling.seed)),
+            None => document,
         })
     }
 
@@ -292,7 +366,8 @@ impl Stage for Sensitivity {
         let metrics = self.metrics(context.stop)?;
         let metrics: Vec<&dyn Metric> = metrics.iter().map(AsRef::as_ref).collect();
         let targets = self.targets()?;
-        let (table, used) = self.measure(context, &targets, &metrics)?;
+        let (found, used) = self.measure(context, &targets, &metrics)?;
+        let table = &found.table;
         let mut outcome = Outcome {
             cells: Cells {
                 computed: table.computed,
@@ -306,14 +381,15 @@ impl Stage for Sensitivity {
                 0 => "sensitivity.csv".to_owned(),
                 _ => format!("sensitivity.{}.csv", metric.name()),
             };
-            let table = csv(&self.step.sparsities, &targets, &table, at)?;
+            let table = csv(&self.step.sparsities, &targets, table, at)?;
             outcome.files.insert(name, table);
         }
         outcome.files.insert(
             "sensitivity.json".into(),
-            tables::json(&Report::new(&self.step, &targets, &table, &metrics))?,
+            tables::json(&Report::new(&self.step, &targets, &found, &metrics))?,
         );
-        outcome.summary = summary(&targets, &table, &metrics);
+        outcome.summary = summary(&targets, table, &metrics);
+        outcome.summary.extend(found.saved());
         self.shared.unchanged(context.store)?;
         Ok(outcome)
     }
@@ -344,7 +420,17 @@ struct Report<'a> {
     #[serde(skip_serializing_if = "Map::is_empty")]
     metrics: Map<String, Value>,
     sparsities: &'a [f64],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    estimate: Option<ReportEstimate>,
     cells: Vec<ReportCell<'a>>,
+}
+
+/// How cells were estimated, and of how many samples.
+#[derive(Serialize)]
+struct ReportEstimate {
+    #[serde(flatten)]
+    rule: spec::Estimate,
+    samples: usize,
 }
 
 #[derive(Serialize)]
@@ -352,6 +438,12 @@ struct ReportCell<'a> {
     layer: &'a str,
     sparsity: f64,
     value: f64,
+    /// Where the value of the whole dataset lies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interval: Option<[f64; 2]>,
+    /// On how many samples the cell was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    samples: Option<usize>,
     pruned: usize,
     of: usize,
     stop: bool,
@@ -367,19 +459,23 @@ impl<'a> Report<'a> {
     fn new(
         step: &'a spec::Sensitivity,
         targets: &'a [Target],
-        table: &'a Table,
+        found: &'a Found,
         metrics: &[&dyn Metric],
     ) -> Report<'a> {
+        let table = &found.table;
+        let estimated = |at: usize| found.estimated.as_ref().map(|cells| cells[at]);
         // The scores of all metrics but the first, by name.
         let further = |scores: &[Score], value: &str| -> Map<String, Value> {
             let named = metrics.iter().zip(scores).skip(1);
             let told = named.map(|(metric, score)| (metric.name(), stored::written(score, value)));
             told.collect()
         };
-        let cell = |cell: &'a crate::sensitivity::Cell| ReportCell {
+        let cell = |(at, cell): (usize, &'a crate::sensitivity::Cell)| ReportCell {
             layer: &targets[cell.target].name,
             sparsity: cell.sparsity,
             value: cell.value,
+            interval: estimated(at).map(|cell| [cell.interval.low, cell.interval.high]),
+            samples: estimated(at).map(|cell| cell.samples),
             pruned: cell.pruned,
             of: cell.of,
             stop: cell.stop,
@@ -393,7 +489,11 @@ impl<'a> Report<'a> {
             parts: Parts::of(&table.baselines),
             metrics: further(&table.baselines, "baseline"),
             sparsities: &step.sparsities,
-            cells: table.cells.iter().map(cell).collect(),
+            estimate: step.estimate.map(|rule| ReportEstimate {
+                rule,
+                samples: found.samples,
+            }),
+            cells: table.cells.iter().enumerate().map(cell).collect(),
         }
     }
 }

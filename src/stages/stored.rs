@@ -3,10 +3,11 @@
 //! Each metric's score is a cell of its own, under a key that names that metric alone: one more metric leaves what is
 //! known of the others as it is. Owns the form of a score in JSON, and that of sums of a pass that is not over.
 
+use super::runs;
 use super::sensitivity::{CELL, KIND};
 use super::shared::Shared;
 use crate::metric::Score;
-use crate::sensitivity::{Memory, Standing};
+use crate::sensitivity::{Memory, Samples, Standing};
 use crate::store::{Document, Key, NewCell, Store};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
@@ -64,6 +65,17 @@ impl<'a> Stored<'a> {
             .with("algorithm", CELL)
             .with("ground", ground.clone())
             .with("perturbation", json!(digest))
+    }
+
+    /// The first `count` samples of a cell, in random order, under the metric that steers.
+    fn samples(&self, digest: Option<&str>, count: usize) -> Document {
+        Document::new()
+            .with("cell", "samples")
+            .with("algorithm", CELL)
+            .with("ground", self.grounds.first().cloned().unwrap_or_default())
+            .with("perturbation", json!(digest))
+            .with("order", json!(self.shared.spec.pipeline.seed))
+            .with("samples", json!(count))
     }
 
     fn score(&self, ground: &Document, digest: Option<&str>) -> Option<Score> {
@@ -164,6 +176,34 @@ fn read_standing(value: &Value) -> Option<Vec<Standing>> {
         Some(Standing { samples, sum })
     };
     value.as_array()?.iter().map(one).collect()
+}
+
+impl Samples for Stored<'_> {
+    fn sampled(&self, digest: Option<&str>, ends: &[usize]) -> Option<Vec<f64>> {
+        if self.fresh {
+            return None;
+        }
+        // A cell that was sampled on is kept under each of its lengths: each is a result that never changes.
+        ends.iter().rev().find_map(|&count| {
+            let key = self.samples(digest, count).key();
+            let value = self.store.cell(key).ok().flatten()?;
+            let values = runs::read(&value["values"]).filter(|values| values.len() == count)?;
+            self.uses([key]);
+            Some(values)
+        })
+    }
+
+    fn keep_sampled(&self, cells: &[(Option<String>, &[f64])]) -> Result<(), String> {
+        let cell = |(digest, values): &(Option<String>, &[f64])| NewCell {
+            document: self.samples(digest.as_deref(), values.len()),
+            value: json!({"values": runs::write(values)}),
+        };
+        let cells: Vec<NewCell> = cells.iter().map(cell).collect();
+        self.shared.unchanged(self.store).map_err(|fault| fault.text())?;
+        self.store.put_cells(&cells).map_err(|fault| fault.to_string())?;
+        self.uses(cells.iter().map(|cell| cell.document.key()));
+        Ok(())
+    }
 }
 
 /// A score as an object, its number under the given name.
