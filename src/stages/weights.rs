@@ -1,14 +1,14 @@
 //! What a model was made of, remembered so that a later plan can say what changed in it.
 //!
-//! One small cell a model file: a digest a parameter, and one of the graph. It decides nothing: without it a plan says
+//! One outline a model file: a digest a parameter, and one of the graph. It decides nothing: without it a plan says
 //! less.
 
 use crate::graph::{Graph, print};
-use crate::store::{Document, Key, NewCell, Store};
+use crate::store::{Document, Key, Store};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
-/// Raised whenever the same model gives another cell.
+/// Raised whenever the same model gives another outline.
 const ALGORITHM: u32 = 1;
 
 /// Names that are listed before the rest is counted.
@@ -16,7 +16,7 @@ const LISTED: usize = 3;
 
 fn document(model: &str) -> Document {
     Document::new()
-        .with("cell", "weights")
+        .with("outline", "weights")
         .with("algorithm", ALGORITHM)
         .with("model", model)
 }
@@ -37,18 +37,17 @@ fn outline(graph: &Graph) -> Value {
 /// Remembers a model of a digest.
 pub fn remember(store: &Store, model: Key, graph: &Graph) {
     let document = document(&model.to_string());
-    if store.cell(document.key()).is_ok_and(|known| known.is_some()) {
+    if store.outline(&document).is_some() {
         return;
     }
-    let value = outline(graph);
-    if let Err(error) = store.put_cells(&[NewCell { document, value }]) {
+    if let Err(error) = store.put_outline(&document, &outline(graph)) {
         tracing::debug!("the model's outline is not remembered: {error}");
     }
 }
 
 /// What changed between a model that is remembered and this one.
 pub fn changes(store: &Store, before: &str, graph: &Graph) -> Option<Vec<String>> {
-    let earlier = store.cell(document(before).key()).ok()??;
+    let earlier = store.outline(&document(before))?;
     let now = outline(graph);
     let (Value::Object(old), Value::Object(new)) = (&earlier["params"], &now["params"]) else {
         return None;

@@ -9,6 +9,7 @@
 //! LOCK                 a kernel lock: shared by runs, exclusive for housekeeping
 //! artifacts/ab/<key>/  key.json (the document), manifest.json (each file's digest), files/
 //! cells/ab/<key>       a line of JSON and its own hash
+//! outlines/<key>       what a model was made of, for explanations alone
 //! partial/<key>        sums of a pass that was interrupted
 //! inputs.txt           digests of input files by (device, inode, size, mtime, ctime)
 //! leases/<key>         a kernel lock while a stage computes, or a run is at work
@@ -30,6 +31,7 @@ mod key;
 #[cfg(test)]
 mod laws;
 mod lock;
+mod outlines;
 mod partial;
 mod pins;
 mod records;

@@ -256,7 +256,11 @@ fn a_store_deleted_while_running_comes_back() -> Checked {
 fn inputs_that_change_while_they_are_read_leave_no_cell() -> Checked {
     let place = place()?;
     // Between digest and measurement there is time to change the labels: taking the lease takes a while.
-    let run = Held::at(&place, "lock@3", "leases")?;
+    // The run has one of its own, the stage has the second.
+    let run = Held::at(&place, "lock@4", "leases")?;
+    while fs::read_dir(place.path(".secateur/leases"))?.count() < 2 {
+        std::thread::sleep(Duration::from_millis(2));
+    }
     let labels = place.path("quickstart/labels.idx.gz");
     let right = fs::read(&labels)?;
     fs::write(&labels, other_labels()?)?;

@@ -136,7 +136,7 @@ fn a_run_goes_elsewhere_as_one_file() -> Checked {
     }
     // What was used is gone: said before a file is written.
     place.expect(0, &["gc", "--max-size", "0"])?;
-    let gone = place.expect(1, &["cache", "export", "2026", "gone.zip"])?;
+    let gone = place.expect(1, &["cache", "export", "20260101", "gone.zip"])?;
     assert!(
         stderr(&gone).contains("is not in the store any more"),
         "{}",
