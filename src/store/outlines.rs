@@ -15,7 +15,7 @@ impl Store {
     /// What is remembered under a document, if it is there and whole.
     pub fn outline(&self, document: &Document) -> Option<Value> {
         let key = document.key();
-        let mut stores = self.all().into_iter();
+        let mut stores = self.all();
         let found = stores.find_map(|store| files::read(&store.outline_path(key)).ok()?);
         cells::decode(&found?, key)
     }
