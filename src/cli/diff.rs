@@ -35,7 +35,7 @@ pub fn diff(args: &Args) -> Result<Exit, CliError> {
         None => {
             let before = history::find(&store, &args.before, None)?;
             let after = history::find(&store, &args.after, None)?;
-            show_runs(&before, &after, &store, args.json)?;
+            show_runs(&before, &after, args.json)?;
         }
         Some(file) => {
             let before = Past::read(&args.before, file)?;
@@ -46,13 +46,11 @@ pub fn diff(args: &Args) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-fn show_runs(before: &RunRecord, after: &RunRecord, store: &Store, as_json: bool) -> Result<(), CliError> {
-    let comparison = compare(before, after, store);
+fn show_runs(before: &RunRecord, after: &RunRecord, as_json: bool) -> Result<(), CliError> {
+    let comparison = compare(before, after);
     answer(&if as_json {
-        pretty(&json!({
-            "before": before.id, "after": after.id, "fields": comparison_fields(&comparison)["fields"],
-            "steps": comparison_fields(&comparison)["steps"],
-        }))
+        let found = comparison_fields(&comparison);
+        pretty(&json!({"before": before.id, "after": after.id, "fields": found["fields"], "steps": found["steps"]}))
     } else {
         let line = |run: &RunRecord| format!("{} of {}, {}", run.id, run.name, run.status.name());
         format!(
@@ -152,7 +150,7 @@ fn show_revisions(before: &Past, after: &Past, store: &Store, as_json: bool) -> 
             (_, None) => text += &format!("no longer a pipeline at {}\n", words.1),
             (Some(old), Some(new)) => match &runs {
                 (Some(earlier), Some(later)) => {
-                    let comparison = compare(earlier, later, store);
+                    let comparison = compare(earlier, later);
                     text += &report::comparison(&comparison);
                     entry["runs"] = json!([earlier.id, later.id]);
                     let found = comparison_fields(&comparison);

@@ -1,14 +1,9 @@
 //! How two runs differ: which fields changed, and which cells moved by how much.
 
-use super::outcomes::{CellKeys, Outcomes};
-use super::statistics::holm;
-use super::{RunRecord, StageEntry, Values};
-use crate::store::{Change, Document, Key, Store};
+use super::{RunRecord, StageEntry};
+use crate::store::{Change, Document};
 use serde::Serialize;
 use serde_json::{Map, Value};
-
-/// Beyond this (corrected) probability a difference is within noise.
-const NOISE: f64 = 0.05;
 
 /// Two runs beside each other.
 #[derive(Clone, Debug, Serialize)]
@@ -66,7 +61,7 @@ pub struct Moved {
     /// Cells of one run only: layer and sparsity.
     pub only_before: Vec<(String, f64)>,
     pub only_after: Vec<(String, f64)>,
-    /// Why there is no paired test, where there is none.
+    /// Why nothing says whether chance alone explains what moved; none where nothing moved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub untested: Option<&'static str>,
 }
@@ -82,22 +77,16 @@ pub struct CellMove {
     pub before: f64,
     pub after: f64,
     pub change: f64,
-    /// McNemar's exact probability of such a difference by chance, corrected by Holm over the step's moved numbers.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub p: Option<f64>,
-    /// Whether chance alone explains the difference, where that was tested.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub noise: Option<bool>,
 }
 
-/// Compares two runs of one store.
-pub fn compare(before: &RunRecord, after: &RunRecord, store: &Store) -> Comparison {
+/// Compares two runs.
+pub fn compare(before: &RunRecord, after: &RunRecord) -> Comparison {
     let earlier = before.stages.iter().filter(|stage| after.stage(&stage.id).is_none());
     let steps = after.stages.iter().chain(earlier);
     Comparison {
         fields: changed_fields(&fields(before), &fields(after)),
         steps: steps
-            .map(|stage| step(before.stage(&stage.id), after.stage(&stage.id), stage, store))
+            .map(|stage| step(before.stage(&stage.id), after.stage(&stage.id), stage))
             .collect(),
     }
 }
@@ -140,20 +129,14 @@ fn by_id(spec: &Value) -> Value {
     spec
 }
 
-fn step(before: Option<&StageEntry>, after: Option<&StageEntry>, either: &StageEntry, store: &Store) -> StepDifference {
+fn step(before: Option<&StageEntry>, after: Option<&StageEntry>, either: &StageEntry) -> StepDifference {
     let files = |entry: Option<&StageEntry>| entry.map(|entry| entry.files.clone()).unwrap_or_default();
     let (old, new) = (files(before), files(after));
     let mut names: Vec<String> = old.keys().chain(new.keys()).cloned().collect();
     names.sort_unstable();
     names.dedup();
     names.retain(|name| old.get(name) != new.get(name));
-    let cells = match (before, after) {
-        (Some(before), Some(after)) => match (&before.values, &after.values) {
-            (Some(old), Some(new)) if old.metric == new.metric => Some(moved((before, old), (after, new), store)),
-            _ => None,
-        },
-        _ => None,
-    };
+    let cells = before.zip(after).and_then(|(before, after)| moved(before, after));
     StepDifference {
         id: either.id.clone(),
         kind: either.kind.clone(),
@@ -164,22 +147,19 @@ fn step(before: Option<&StageEntry>, after: Option<&StageEntry>, either: &StageE
     }
 }
 
-fn moved(before: (&StageEntry, &Values), after: (&StageEntry, &Values), store: &Store) -> Moved {
-    let (old, new) = (before.1, after.1);
-    let pairs = Pairs::new(before.0, after.0, store);
+/// How the table of a step moved; none where there are not two of one metric.
+fn moved(before: &StageEntry, after: &StageEntry) -> Option<Moved> {
+    let (old, new) = (before.values.as_ref()?, after.values.as_ref()?);
+    if old.metric != new.metric {
+        return None;
+    }
     let change = |cell: Option<(&str, f64)>, before: f64, after: f64| CellMove {
         layer: cell.map(|(layer, _)| layer.to_owned()),
         sparsity: cell.map(|(_, sparsity)| sparsity),
         before,
         after,
         change: after - before,
-        p: match &pairs {
-            Ok(pairs) if before != after => pairs.probability(cell),
-            _ => None,
-        },
-        noise: None,
     };
-    let mut baseline = change(None, old.baseline, new.baseline);
     let (mut moved, mut only_after, mut equal) = (Vec::new(), Vec::new(), 0);
     for (layer, sparsity, value) in new.cells() {
         match old.cell(layer, sparsity) {
@@ -194,61 +174,18 @@ fn moved(before: (&StageEntry, &Values), after: (&StageEntry, &Values), store: &
     let only_before = only_before
         .map(|(layer, sparsity, _)| (layer.to_owned(), sparsity))
         .collect();
-    let all = || std::iter::once(&baseline).chain(&moved);
-    let untested = match &pairs {
-        Err(why) => Some(*why),
-        Ok(_) if all().any(|cell| cell.before != cell.after && cell.p.is_none()) => {
-            Some("the outcomes of single samples are not stored for every cell")
-        }
-        Ok(_) => None,
-    }
-    .filter(|_| all().any(|cell| cell.before != cell.after));
-    let mut tested: Vec<&mut CellMove> = std::iter::once(&mut baseline)
-        .chain(&mut moved)
-        .filter(|cell| cell.p.is_some())
-        .collect();
-    let raw: Vec<f64> = tested.iter().filter_map(|cell| cell.p).collect();
-    for (cell, p) in tested.iter_mut().zip(holm(&raw)) {
-        (cell.p, cell.noise) = (Some(p), Some(p > NOISE));
-    }
-    Moved {
+    let data = |entry: &StageEntry| entry.document.pointer("/ground/data").cloned();
+    let untested = match data(before) == data(after) {
+        true => "the outcomes of single samples are not stored",
+        false => "they were measured on different samples",
+    };
+    Some(Moved {
         metric: new.metric.clone(),
-        baseline,
+        baseline: change(None, old.baseline, new.baseline),
+        untested: (old.baseline != new.baseline || !moved.is_empty()).then_some(untested),
         moved,
         equal,
         only_before,
         only_after,
-        untested,
-    }
-}
-
-/// The outcomes of single samples of two steps.
-struct Pairs<'a> {
-    store: &'a Store,
-    before: CellKeys,
-    after: CellKeys,
-}
-
-impl Pairs<'_> {
-    fn new<'a>(before: &StageEntry, after: &StageEntry, store: &'a Store) -> Result<Pairs<'a>, &'static str> {
-        let data = |entry: &StageEntry| entry.document.pointer("/ground/data").cloned();
-        if data(before) != data(after) {
-            return Err("they were measured on different samples");
-        }
-        let keys = |entry: &StageEntry| {
-            let key = Key::parse(entry.key.as_deref()?)?;
-            CellKeys::of(&store.artifact(key).ok()??)
-        };
-        let gone = "the outcomes of single samples are not stored";
-        Ok(Pairs {
-            store,
-            before: keys(before).ok_or(gone)?,
-            after: keys(after).ok_or(gone)?,
-        })
-    }
-
-    fn probability(&self, cell: Option<(&str, f64)>) -> Option<f64> {
-        let before = Outcomes::of_cell(self.store, self.before.key(cell)?)?;
-        before.probability(&Outcomes::of_cell(self.store, self.after.key(cell)?)?)
-    }
+    })
 }

@@ -15,7 +15,6 @@ mod dense;
 mod edit;
 mod emit;
 mod norm;
-mod reduced;
 mod residual;
 mod site;
 #[cfg(test)]
@@ -47,8 +46,6 @@ pub struct Options {
     pub kernels: Kernels,
     /// Samples of one forward, whatever the first axes of `shapes` say.
     pub batch: usize,
-    /// Whether arithmetic is in bfloat16; inputs, parameters and outputs stay float32.
-    pub reduced: bool,
 }
 
 /// A lowered graph.
@@ -76,9 +73,6 @@ pub fn lower(graph: &Graph, options: &Options) -> Result<Lowered, Fault> {
     graph = checked("residual", residual::apply(graph, &options.shapes))?;
     graph = checked("activation", activation::apply(graph))?;
     let named = site::find(&graph);
-    if options.reduced {
-        graph = checked("reduced", reduced::apply(graph))?;
-    }
     let (dense, made) = dense::apply(graph, options);
     graph = checked("dense", dense)?;
     graph = checked("emit", emit::apply(graph, options, &made))?;

@@ -55,28 +55,18 @@ pub fn check(graph: &Graph, net: Net, expected: &[&str]) -> Vec<String> {
         shapes: net.shapes(&graph),
         kernels: Kernels::Mkldnn,
         batch: BATCH,
-        reduced: false,
     };
     let lowered = lower(&graph, &options).expect("a lawful graph");
     let ops = varying(&lowered);
     if !expected.is_empty() {
         assert_eq!(ops, expected);
     }
-    for (kernels, reduced) in [
-        (Kernels::Mkldnn, false),
-        (Kernels::Aten, false),
-        (Kernels::Mkldnn, true),
-        (Kernels::Aten, true),
-    ] {
-        options = Options {
-            kernels,
-            reduced,
-            ..options
-        };
+    for kernels in [Kernels::Mkldnn, Kernels::Aten] {
+        options = Options { kernels, ..options };
         let lowered = lower(&graph, &options).expect("a lawful graph");
         assert!(!lowered.sites.is_empty());
         #[cfg(feature = "torch")]
-        same(&graph, &lowered, &net, kernels, if reduced { 3e-2 } else { 1e-6 });
+        same(&graph, &lowered, &net, kernels);
     }
     ops
 }
@@ -95,7 +85,7 @@ fn varying(lowered: &Lowered) -> Vec<String> {
 }
 
 #[cfg(feature = "torch")]
-fn same(graph: &Graph, lowered: &Lowered, net: &Net, kernels: Kernels, tolerance: f64) {
+fn same(graph: &Graph, lowered: &Lowered, net: &Net, kernels: Kernels) {
     use crate::runtime::{Runtime, has_mkldnn};
 
     if kernels == Kernels::Mkldnn && !has_mkldnn() {
@@ -116,7 +106,7 @@ fn same(graph: &Graph, lowered: &Lowered, net: &Net, kernels: Kernels, tolerance
     let largest = plain.iter().fold(0.0_f64, |largest, value| largest.max(value.abs()));
     for (at, (a, b)) in plain.iter().zip(&fast).enumerate() {
         assert!(
-            (a - b).abs() <= tolerance * largest,
+            (a - b).abs() <= 1e-6 * largest,
             "{kernels:?}: element {at} is {b} instead of {a}"
         );
     }

@@ -166,19 +166,14 @@ fn difference(text: &mut String, step: &StepDifference) {
 }
 
 fn moved(text: &mut String, cells: &Moved) {
-    let baseline = &cells.baseline;
     let _ = writeln!(
         text,
-        "  {} of the whole model: {}{}",
+        "  {} of the whole model: {}",
         cells.metric,
-        arrow(baseline),
-        match verdict(baseline) {
-            "" => String::new(),
-            words => format!(", {words}"),
-        }
+        arrow(&cells.baseline)
     );
     if !cells.moved.is_empty() {
-        let header = ["layer", "sparsity", "before", "after", "change", "p", ""].map(str::to_owned);
+        let header = ["layer", "sparsity", "before", "after", "change"].map(str::to_owned);
         let rows = cells.moved.iter().map(|cell| {
             [
                 cell.layer.clone().unwrap_or_default(),
@@ -186,19 +181,14 @@ fn moved(text: &mut String, cells: &Moved) {
                 format!("{:.4}", cell.before),
                 format!("{:.4}", cell.after),
                 format!("{:+.4}", cell.change),
-                cell.p.map_or_else(|| "-".to_owned(), probability),
-                verdict(cell).to_owned(),
             ]
         });
         for line in columns(&std::iter::once(header).chain(rows).collect::<Vec<_>>()).lines() {
             let _ = writeln!(text, "    {line}");
         }
     }
-    let count = |noise: Option<bool>| cells.moved.iter().filter(|cell| cell.noise == noise).count();
     let parts = [
-        (count(Some(false)), "moved beyond noise"),
-        (count(Some(true)), "within noise"),
-        (count(None), "moved"),
+        (cells.moved.len(), "moved"),
         (cells.equal, "equal"),
         (cells.only_before.len(), "no longer measured"),
         (cells.only_after.len(), "new"),
@@ -218,21 +208,5 @@ fn arrow(cell: &CellMove) -> String {
     match cell.before == cell.after {
         true => format!("{:.4}", cell.after),
         false => format!("{:.4} → {:.4} ({:+.4})", cell.before, cell.after, cell.change),
-    }
-}
-
-fn verdict(cell: &CellMove) -> &'static str {
-    match cell.noise {
-        Some(true) => "within noise",
-        _ => "",
-    }
-}
-
-/// Three digits, or a bound.
-fn probability(p: f64) -> String {
-    if p < 0.001 {
-        "<0.001".to_owned()
-    } else {
-        format!("{p:.3}")
     }
 }

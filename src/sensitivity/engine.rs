@@ -1,9 +1,10 @@
 //! The measurement: waves of cells, early stop, and what is known already.
 
 use super::pass::{Baseline, Job, Pass, Programs, Running, WHOLE};
-use super::perturb::{Perturbation, Plan, Target};
+use super::perturb::{Plan, Target};
 use super::standing::{Memory, Sums, take_up};
-use super::{Cell, EarlyStop, SensitivityError, Table};
+use super::table::{self, Asked, first};
+use super::{EarlyStop, SensitivityError, Table};
 use crate::dataset::{Batch, Dataset};
 use crate::graph::{Graph, ValueId};
 use crate::lower::Shapes;
@@ -11,7 +12,7 @@ use crate::metric::{self, Forward, Metric, MetricError, Score};
 use crate::runtime::Device;
 use crate::tensor::Tensor;
 use rayon::prelude::*;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Cells that one pass over the data measures at most, so that an interrupted run keeps what earlier passes found; one
@@ -45,6 +46,19 @@ pub struct Settings<'a> {
     pub progress: &'a (dyn Fn(u64, u64) + Sync),
 }
 
+impl<'a> Settings<'a> {
+    /// How the model is run.
+    pub(super) fn running(&self) -> Running<'a> {
+        Running {
+            outputs: self.outputs,
+            device: self.device,
+            micro_batch: self.micro_batch,
+            pad: self.pad,
+            lowering: self.lowering,
+        }
+    }
+}
+
 /// Measures a table. Work is spread over the current rayon pool.
 ///
 /// # Errors
@@ -59,59 +73,13 @@ pub fn measure(
     settings: &Settings,
 ) -> Result<Table, SensitivityError> {
     let mut engine = Engine::new(graph, targets, dataset, metric, memory, settings)?;
-    let last = settings.sparsities.len();
-    // With early stop the next sparsity of a target depends on the last one's value: one wave a sparsity.
-    let waves: Vec<std::ops::Range<usize>> = match settings.early_stop {
-        None => std::iter::once(0..last).collect(),
-        Some(_) => (0..last).map(|at| at..at + 1).collect(),
-    };
-    let mut live = vec![true; targets.len()];
-    let mut rows: Vec<Vec<Cell>> = vec![Vec::new(); targets.len()];
-    for wave in waves {
-        let mut cells = Vec::new();
-        for (target, _) in live.iter().enumerate().filter(|(_, live)| **live) {
-            for &sparsity in &settings.sparsities[wave.clone()] {
-                let perturbation = targets[target].perturbation(graph, settings.plan, sparsity)?;
-                let digest = (!perturbation.changes.is_empty()).then(|| perturbation.digest(graph));
-                cells.push(Asked {
-                    target,
-                    sparsity,
-                    perturbation,
-                    digest,
-                });
-            }
-        }
-        engine.fill(&cells)?;
-        let Some(baseline) = engine.baseline()? else { continue };
-        for Asked {
-            target,
-            sparsity,
-            perturbation,
-            digest,
-        } in cells
-        {
-            // What changes nothing has no digest and is the baseline. What is left to others ends the row here.
-            let Some(scores) = engine.found.get(&digest).cloned() else {
-                live[target] = false;
-                continue;
-            };
-            let value = first(&scores);
-            let stop = settings
-                .early_stop
-                .is_some_and(|stop| stop.triggers(first(&baseline), value));
-            live[target] &= !stop;
-            let (pruned, of) = (perturbation.pruned, perturbation.of);
-            rows[target].push(Cell {
-                target,
-                sparsity,
-                value,
-                scores,
-                pruned,
-                of,
-                stop,
-            });
-        }
-    }
+    let cells = table::walk(graph, targets, settings, |cells| {
+        engine.fill(cells)?;
+        // What changes nothing has no digest and is the baseline.
+        let baseline = engine.baseline()?.map(|scores| first(&scores));
+        let found = |cell: &Asked| Some((engine.found.get(&cell.digest)?.clone(), ()));
+        Ok((baseline, cells.iter().map(found).collect()))
+    })?;
     let baseline = engine.baseline()?;
     let (Some(baseline), 0) = (&baseline, engine.elsewhere) else {
         return Err(SensitivityError::Elsewhere {
@@ -123,24 +91,10 @@ pub fn measure(
     Ok(Table {
         baseline: first(baseline),
         baselines: baseline.clone(),
-        cells: rows.into_iter().flatten().collect(),
+        cells: cells.into_iter().map(|(cell, ())| cell).collect(),
         computed: engine.computed,
         reused: engine.reused,
     })
-}
-
-/// The score that steers.
-fn first(scores: &[Score]) -> f64 {
-    scores.first().map_or(f64::NAN, |score| score.value)
-}
-
-/// One cell of the table.
-struct Asked {
-    target: usize,
-    sparsity: f64,
-    perturbation: Perturbation,
-    /// None when nothing is changed.
-    digest: Option<String>,
 }
 
 struct Engine<'a> {
@@ -170,13 +124,6 @@ impl<'a> Engine<'a> {
         memory: &'a dyn Memory,
         settings: &'a Settings<'a>,
     ) -> Result<Engine<'a>, SensitivityError> {
-        let running = Running {
-            outputs: settings.outputs,
-            device: settings.device,
-            micro_batch: settings.micro_batch,
-            pad: settings.pad,
-            lowering: settings.lowering,
-        };
         Ok(Engine {
             targets,
             dataset,
@@ -185,7 +132,7 @@ impl<'a> Engine<'a> {
                 .collect(),
             memory,
             settings,
-            programs: Programs::new(graph, targets, running)?,
+            programs: Programs::new(graph, targets, settings.running())?,
             found: BTreeMap::new(),
             computed: 0,
             reused: 0,
@@ -225,27 +172,16 @@ impl<'a> Engine<'a> {
     /// Measures every cell that is not known and not left to others.
     fn fill(&mut self, cells: &[Asked]) -> Result<(), SensitivityError> {
         self.recall(None);
-        let mut seen = BTreeSet::new();
         let mut jobs = Vec::new();
-        for cell in cells {
-            let Some(digest) = &cell.digest else { continue };
-            let place = match self.settings.early_stop {
-                Some(_) => cell.target,
-                None => seen.len(),
-            };
-            if !seen.insert(digest) || self.recall(Some(digest.clone())) {
+        for (place, digest, cell) in table::distinct(cells, self.settings) {
+            if self.recall(Some(digest.to_owned())) {
                 continue;
             }
             if !(self.settings.mine)(Some(place)) {
                 self.elsewhere += 1;
                 continue;
             }
-            let job = Job {
-                name: format!("{} at sparsity {}", self.targets[cell.target].name, cell.sparsity),
-                target: cell.target,
-                perturbation: &cell.perturbation,
-            };
-            jobs.push((digest.as_str(), job));
+            jobs.push((digest, cell.job(self.targets)));
         }
         self.total += self.batches() * (jobs.len() + jobs.len().div_ceil(WAVE)) as u64;
         for wave in jobs.chunks(WAVE) {

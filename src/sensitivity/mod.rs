@@ -16,6 +16,7 @@ mod pass;
 mod perturb;
 mod replay;
 mod standing;
+mod table;
 
 pub use batching::{Batching, micro_batch, shapes};
 pub use engine::{Settings, WAVE, measure};

@@ -169,7 +169,6 @@ fn lowered(graph: &Graph, running: Running<'_>, shapes: &Shapes) -> Result<Model
             _ => Kernels::Aten,
         },
         batch: running.micro_batch,
-        reduced: false,
     };
     let lowered = lower(graph, &options).map_err(|fault| SensitivityError::Lowering(fault.to_string()))?;
     let (before, after) = (graph.output_values(), lowered.graph.output_values());

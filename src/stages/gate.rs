@@ -7,7 +7,7 @@ use super::layers::matcher;
 use super::shared::Shared;
 use super::{data, tables};
 use crate::history::{self, RunRecord, Values};
-use crate::pipeline::{Context, Failure, Outcome, Read, Stage};
+use crate::pipeline::{Context, Failure, Outcome, Read, Stage, Stop};
 use crate::spec::{self, Against, CellBounds};
 use crate::store::{Document, Store};
 use serde::Serialize;
@@ -41,6 +41,22 @@ impl Gate {
         artifact
             .and_then(Values::of)
             .ok_or_else(|| Failure::of(format!("{held} left no table of numbers to hold against bounds")))
+    }
+
+    /// Whether more is better; asked only where a bound depends on it, since a plug-in is started to tell.
+    fn maximize(&self, stop: &Stop) -> Result<bool, Failure> {
+        let asked = self
+            .step
+            .layer
+            .iter()
+            .flatten()
+            .any(|(_, bounds)| bounds.max_drop.is_some());
+        // The first metric is the one whose table is held.
+        let metrics = match asked {
+            true => data::metrics(&self.shared, stop).map_err(Failure::of)?,
+            false => Vec::new(),
+        };
+        Ok(metrics.first().is_none_or(|metric| metric.maximize()))
     }
 
     /// The run that drift is measured from, and its values; none where there is none yet.
@@ -103,7 +119,7 @@ impl Stage for Gate {
             .with("stage", KIND)
             .with("algorithm", ALGORITHM)
             .with("table", json!(table.map(|file| file.digest)))
-            .with("metric", json!(self.shared.spec.pipeline.metric))
+            .with("metric", json!(self.shared.spec.pipeline.measured().first()))
             .with("bounds", bounds)
             .with("reference", json!(reference)))
     }
@@ -114,12 +130,9 @@ impl Stage for Gate {
 
     fn run(&self, context: &Context<'_>) -> Result<Outcome, Failure> {
         let values = self.values(context.read)?;
-        let metrics = data::metrics(&self.shared, context.stop).map_err(Failure::of)?;
-        // The first metric is the one whose table is held.
-        let maximize = metrics.first().is_none_or(|metric| metric.maximize());
         let mut checks = Checks {
             values: &values,
-            maximize,
+            maximize: self.maximize(context.stop)?,
             found: Vec::new(),
         };
         if let Some(bounds) = &self.step.baseline {

@@ -50,6 +50,14 @@ impl<'a> Stored<'a> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner).extend(keys);
     }
 
+    fn put(&self, cells: Vec<NewCell>) -> Result<(), String> {
+        // A file that changed while it was read must not leave values under its old content's keys.
+        self.shared.unchanged(self.store).map_err(|fault| fault.text())?;
+        self.store.put_cells(&cells).map_err(|fault| fault.to_string())?;
+        self.uses(cells.iter().map(|cell| cell.document.key()));
+        Ok(())
+    }
+
     /// What the sums of a pass belong to.
     fn pass(&self, digests: &[Option<String>]) -> Document {
         let grounds: Vec<Value> = self.grounds.iter().map(Document::to_value).collect();
@@ -59,6 +67,7 @@ impl<'a> Stored<'a> {
             .with("grounds", grounds)
             .with("perturbations", json!(digests))
     }
+
     fn document(ground: &Document, digest: Option<&str>) -> Document {
         Document::new()
             .with("cell", KIND)
@@ -123,12 +132,7 @@ impl Memory for Stored<'_> {
             };
             self.grounds.iter().zip(scores).map(cell)
         });
-        let cells: Vec<NewCell> = cells.collect();
-        // A file that changed while it was read must not leave values under its old content's keys.
-        self.shared.unchanged(self.store).map_err(|fault| fault.text())?;
-        self.store.put_cells(&cells).map_err(|fault| fault.to_string())?;
-        self.uses(cells.iter().map(|cell| cell.document.key()));
-        Ok(())
+        self.put(cells.collect())
     }
 
     fn pause(&self, pass: &[Option<String>], standing: &dyn Fn() -> Option<Vec<Standing>>) {
@@ -198,11 +202,7 @@ impl Samples for Stored<'_> {
             document: self.samples(digest.as_deref(), values.len()),
             value: json!({"values": runs::write(values)}),
         };
-        let cells: Vec<NewCell> = cells.iter().map(cell).collect();
-        self.shared.unchanged(self.store).map_err(|fault| fault.text())?;
-        self.store.put_cells(&cells).map_err(|fault| fault.to_string())?;
-        self.uses(cells.iter().map(|cell| cell.document.key()));
-        Ok(())
+        self.put(cells.iter().map(cell).collect())
     }
 }
 

@@ -14,16 +14,17 @@ mod cell;
 mod drive;
 
 use super::engine::{Settings, measure};
-use super::pass::{self, Job, Programs};
-use super::perturb::{Perturbation, Target};
-use super::{Cell, EarlyStop, Memory, SensitivityError, Table};
+use super::pass::Programs;
+use super::perturb::Target;
+use super::table::{self, Asked};
+use super::{EarlyStop, Memory, SensitivityError, Table};
 use crate::confidence::{Aim, Interval};
 use crate::dataset::Dataset;
 use crate::graph::Graph;
 use crate::metric::{Form, Metric, PerSample};
 use cell::{Ends, Running};
 use drive::Drive;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Bytes of changed parameters up to which cells are measured together; some cells always are.
 const TOGETHER: usize = 512 << 20;
@@ -113,43 +114,14 @@ pub fn estimate(
     // The unmasked model is measured whole: it is one row, and everybody looks at it.
     let whole = measure(graph, &[], dataset, metric, memory, settings)?;
     let mut survey = Survey::new(graph, targets, dataset, metric, memory, settings, sampling, &whole)?;
-    let last = settings.sparsities.len();
-    let waves: Vec<std::ops::Range<usize>> = match settings.early_stop {
-        None => std::iter::once(0..last).collect(),
-        Some(_) => (0..last).map(|at| at..at + 1).collect(),
-    };
-    let mut live = vec![true; targets.len()];
-    let mut rows: Vec<Vec<(Cell, Estimated)>> = vec![Vec::new(); targets.len()];
-    for wave in waves {
-        let mut asked = Vec::new();
-        for (target, _) in live.iter().enumerate().filter(|(_, live)| **live) {
-            for &sparsity in &settings.sparsities[wave.clone()] {
-                asked.push(Asked::new(graph, targets, settings, target, sparsity)?);
-            }
-        }
-        survey.fill(&asked)?;
-        for one in asked {
-            // What is left to others ends the row here.
-            let Some((value, estimated)) = survey.of(&one) else {
-                live[one.target] = false;
-                continue;
-            };
-            let stop = settings
-                .early_stop
-                .is_some_and(|stop| stop.triggers(whole.baseline, value));
-            live[one.target] &= !stop;
-            let cell = Cell {
-                target: one.target,
-                sparsity: one.sparsity,
-                value,
-                scores: vec![value.into()],
-                pruned: one.perturbation.pruned,
-                of: one.perturbation.of,
-                stop,
-            };
-            rows[one.target].push((cell, estimated));
-        }
-    }
+    let rows = table::walk(graph, targets, settings, |cells| {
+        survey.fill(cells)?;
+        let found = |cell: &Asked| {
+            let (value, estimated) = survey.of(cell)?;
+            Some((vec![value.into()], estimated))
+        };
+        Ok((Some(whole.baseline), cells.iter().map(found).collect()))
+    })?;
     if survey.elsewhere > 0 {
         return Err(SensitivityError::Elsewhere {
             computed: survey.computed,
@@ -157,7 +129,7 @@ pub fn estimate(
             missing: survey.elsewhere,
         });
     }
-    let (cells, estimated) = rows.into_iter().flatten().unzip();
+    let (cells, estimated) = rows.into_iter().unzip();
     Ok(Estimates {
         table: Table {
             baseline: whole.baseline,
@@ -192,7 +164,7 @@ pub fn complete(
     let mut begun = Vec::new();
     for target in 0..targets.len() {
         for &sparsity in settings.sparsities {
-            let asked = Asked::new(graph, targets, settings, target, sparsity)?;
+            let asked = Asked::new(graph, targets, settings.plan, target, sparsity)?;
             let digest = asked.digest.as_deref();
             if digest.is_some() && memory.known(digest).is_none() && memory.sampled(digest, &ends).is_some() {
                 begun.push(asked);
@@ -221,39 +193,12 @@ pub fn complete(
     Ok(survey.computed)
 }
 
-/// One cell of the table.
-struct Asked {
-    target: usize,
-    sparsity: f64,
-    perturbation: Perturbation,
-    /// None when nothing is changed.
-    digest: Option<String>,
-}
-
-impl Asked {
-    fn new(
-        graph: &Graph,
-        targets: &[Target],
-        settings: &Settings,
-        target: usize,
-        sparsity: f64,
-    ) -> Result<Asked, SensitivityError> {
-        let perturbation = targets[target].perturbation(graph, settings.plan, sparsity)?;
-        let digest = (!perturbation.changes.is_empty()).then(|| perturbation.digest(graph));
-        Ok(Asked {
-            target,
-            sparsity,
-            perturbation,
-            digest,
-        })
-    }
-
-    fn bytes(&self, graph: &Graph) -> usize {
-        let changes = self.perturbation.changes.iter();
-        changes
-            .map(|change| graph.param(change.param).tensor.data().len())
-            .sum()
-    }
+/// Bytes of the parameters that a cell changes.
+fn bytes(graph: &Graph, cell: &Asked) -> usize {
+    let changes = cell.perturbation.changes.iter();
+    changes
+        .map(|change| graph.param(change.param).tensor.data().len())
+        .sum()
 }
 
 /// The difference from the baseline that early stop compares with: beyond it lies what triggers.
@@ -279,8 +224,12 @@ struct Survey<'a> {
     baseline: f64,
     programs: Programs<'a>,
     ends: Ends,
+    /// All numbers of samples after which a cell may end.
+    all_ends: Vec<usize>,
     /// The unmasked model's values in random order, as far as they are known.
     unmasked: Vec<f64>,
+    /// Whether an earlier run has sampled.
+    sampled_before: bool,
     found: BTreeMap<String, (f64, Estimated)>,
     computed: u64,
     reused: u64,
@@ -301,14 +250,9 @@ impl<'a> Survey<'a> {
         sampling: &'a Sampling,
         whole: &Table,
     ) -> Result<Survey<'a>, SensitivityError> {
-        let running = pass::Running {
-            outputs: settings.outputs,
-            device: settings.device,
-            micro_batch: settings.micro_batch,
-            pad: settings.pad,
-            lowering: settings.lowering,
-        };
         let ends = Ends::new(dataset.len(), settings.micro_batch);
+        let all_ends = ends.all();
+        let unmasked = memory.sampled(None, &all_ends).unwrap_or_default();
         let (dataset, order) = dataset.shuffled(sampling.seed)?;
         Ok(Survey {
             graph,
@@ -320,8 +264,10 @@ impl<'a> Survey<'a> {
             settings,
             sampling,
             baseline: whole.baseline,
-            programs: Programs::new(graph, targets, running)?,
-            unmasked: memory.sampled(None, &ends.all()).unwrap_or_default(),
+            programs: Programs::new(graph, targets, settings.running())?,
+            sampled_before: !unmasked.is_empty(),
+            unmasked,
+            all_ends,
             ends,
             found: BTreeMap::new(),
             computed: whole.computed,
@@ -351,31 +297,25 @@ impl<'a> Survey<'a> {
     /// Samples every cell until it ends.
     fn fill(&mut self, asked: &[Asked]) -> Result<(), SensitivityError> {
         let mut waiting: Vec<Running<'_>> = Vec::new();
-        let mut seen = BTreeSet::new();
-        for cell in asked {
-            let Some(digest) = &cell.digest else { continue };
-            // As in `Settings::mine`.
-            let place = match self.settings.early_stop {
-                Some(_) => cell.target,
-                None => seen.len(),
-            };
-            if !seen.insert(digest) || self.found.contains_key(digest) {
+        for (place, digest, cell) in table::distinct(asked, self.settings) {
+            if self.found.contains_key(digest) {
                 continue;
             }
             if let Some(value) = self.memory.known(Some(digest)) {
                 self.reused += 1;
-                self.found.insert(digest.clone(), self.exact(value));
+                self.found.insert(digest.to_owned(), self.exact(value));
                 continue;
             }
-            let job = Job {
-                name: format!("{} at sparsity {}", self.targets[cell.target].name, cell.sparsity),
-                target: cell.target,
-                perturbation: &cell.perturbation,
-            };
+            let job = cell.job(self.targets);
             let threshold = self.settings.early_stop.map(|stop| threshold(stop, self.baseline));
             let mut running = Running::new(digest, job, self.sampling, self.bounds()?, self.ends, threshold);
-            let known = self.memory.sampled(Some(digest), &self.ends.all()).unwrap_or_default();
-            running.recall(known, &self.unmasked);
+            // Samples of a cell are worth nothing without those of the unmasked model.
+            if let Some(known) = self
+                .sampled_before
+                .then(|| self.memory.sampled(Some(digest), &self.all_ends))
+            {
+                running.recall(known.unwrap_or_default(), &self.unmasked);
+            }
             if running.is_over() {
                 self.reused += 1;
                 self.note(&running)?;
@@ -387,7 +327,7 @@ impl<'a> Survey<'a> {
         }
         let bytes: BTreeMap<&str, usize> = asked
             .iter()
-            .filter_map(|cell| Some((cell.digest.as_deref()?, cell.bytes(self.graph))))
+            .filter_map(|cell| Some((cell.digest.as_deref()?, bytes(self.graph, cell))))
             .collect();
         while !waiting.is_empty() {
             let mut sum = 0;
