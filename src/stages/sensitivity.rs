@@ -4,7 +4,7 @@ use super::shared::{Cut, Shared};
 use super::stored::Stored;
 use super::{data, inputs, layers, plugins};
 use crate::confidence::Aim;
-use crate::dataset::Dataset;
+use crate::dataset::DatasetError;
 use crate::mask::saliency::{Method, Ties};
 use crate::metric::Metric;
 use crate::pipeline::{Cells, Context, Failure, Outcome, Pending, Read, Share, Stage, Stop};
@@ -183,8 +183,7 @@ impl Sensitivity {
         metrics: &[&dyn Metric],
     ) -> Result<(Found, BTreeSet<Key>), Failure> {
         let graph = &self.shared.model().map_err(Failure::of)?.graph;
-        let config = data::config(&self.shared).ok_or_else(|| Failure::of("the pipeline names no dataset"))?;
-        let dataset = Dataset::open(&config).map_err(Failure::of)?;
+        let dataset = data::open(&self.shared)?;
         for metric in metrics {
             metric.check_targets(dataset.targets()).map_err(Failure::of)?;
         }
@@ -193,7 +192,7 @@ impl Sensitivity {
         };
         let (_, output) =
             inputs::output(&self.shared.spec.pipeline.model, graph).map_err(|misfit| Failure::of(misfit.message))?;
-        let first = dataset.read(0..1).map_err(Failure::of)?.inputs;
+        let first = dataset.read(0..1).map_err(unread)?.inputs;
         let batch = self
             .shared
             .spec
@@ -263,6 +262,7 @@ impl Sensitivity {
             }
         };
         let found = found.map_err(|fault| match fault {
+            SensitivityError::Dataset(fault) => unread(fault),
             SensitivityError::Interrupted { computed, reused } => Failure::Stopped(Cells { computed, reused }),
             SensitivityError::Elsewhere {
                 computed,
@@ -275,6 +275,14 @@ impl Sensitivity {
             other => Failure::of(other),
         })?;
         Ok((found, memory.used()))
+    }
+}
+
+/// Samples that cannot be read end a stage; those that nobody waits for any more do so without a fault.
+fn unread(fault: DatasetError) -> Failure {
+    match fault {
+        DatasetError::Stopped => Failure::Stopped(Cells::default()),
+        fault => Failure::of(fault),
     }
 }
 
