@@ -190,8 +190,11 @@ impl Sensitivity {
         let Some((metric, further)) = metrics.split_first() else {
             return Err(Failure::of("the pipeline names no metric"));
         };
-        let (_, output) =
-            inputs::output(&self.shared.spec.pipeline.model, graph).map_err(|misfit| Failure::of(misfit.message))?;
+        let all_outputs = metrics.iter().any(|metric| metric.takes_all_outputs());
+        let outputs = inputs::outputs(&self.shared.spec.pipeline.model, graph, all_outputs)
+            .map_err(|misfit| Failure::of(misfit.message))?;
+        // How much is run at once goes by the first, so that cells of the same metric share their keys.
+        let output = outputs[0];
         let first = dataset.read(0..1).map_err(unread)?.inputs;
         let batch = self
             .shared
@@ -213,7 +216,7 @@ impl Sensitivity {
         };
         let settings = Settings {
             plan: self.plan(),
-            outputs: &[output],
+            outputs: &outputs,
             further,
             lowering: known.as_ref(),
             sparsities: &self.step.sparsities,
