@@ -94,10 +94,6 @@ impl Metric for Agreement {
     fn needs_baseline(&self) -> bool {
         true
     }
-
-    fn check_targets(&self, _: Option<DType>) -> Result<(), MetricError> {
-        Ok(())
-    }
 }
 
 impl PerSample for Accuracy {
@@ -139,20 +135,9 @@ impl PerSample for CrossEntropy {
 
 impl PerSample for Agreement {
     fn values(&self, forward: &Forward<'_>) -> Result<Vec<f64>, MetricError> {
-        let (outputs, baseline) = (forward.output()?, forward.baseline(&self.name())?);
-        if baseline.shape() != outputs.shape() {
-            return Err(MetricError::BaselineShape {
-                outputs: outputs.shape().to_vec(),
-                baseline: baseline.shape().to_vec(),
-            });
-        }
-        let shape = Shape::new(&self.name(), outputs, forward.batch)?;
-        let mean = |index| {
-            let (own, wanted) = (row(outputs, index), row(baseline, index));
-            let equal = |position: &usize| shape.at(&own, *position).argmax() == shape.at(&wanted, *position).argmax();
-            (0..shape.positions).filter(equal).count() as f64 / shape.positions as f64
-        };
-        Ok((0..shape.samples).map(mean).collect())
+        against_baseline(&self.name(), forward, |own, unmasked| {
+            f64::from(own.argmax() == unmasked.argmax())
+        })
     }
 
     fn bounds(&self) -> Option<(f64, f64)> {
@@ -283,6 +268,28 @@ pub(super) fn by_class(
         values.push(sum / shape.positions as f64);
     }
     Ok(values)
+}
+
+/// Each sample's mean of `value(logits, the unmasked model's)` over its positions.
+pub(super) fn against_baseline(
+    metric: &str,
+    forward: &Forward<'_>,
+    value: impl Fn(Logits<'_>, Logits<'_>) -> f64,
+) -> Result<Vec<f64>, MetricError> {
+    let (outputs, baseline) = (forward.output()?, forward.baseline(metric)?);
+    if baseline.shape() != outputs.shape() {
+        return Err(MetricError::BaselineShape {
+            outputs: outputs.shape().to_vec(),
+            baseline: baseline.shape().to_vec(),
+        });
+    }
+    let shape = Shape::new(metric, outputs, forward.batch)?;
+    let mean = |index| {
+        let (own, unmasked) = (row(outputs, index), row(baseline, index));
+        let values = (0..shape.positions).map(|at| value(shape.at(&own, at), shape.at(&unmasked, at)));
+        values.sum::<f64>() / shape.positions as f64
+    };
+    Ok((0..shape.samples).map(mean).collect())
 }
 
 /// Whether `a` comes strictly before `b` when numbers are sorted downwards: NaN is the largest.

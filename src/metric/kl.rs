@@ -2,10 +2,8 @@
 //!
 //! Deliberately needs no labels.
 
-use crate::tensor::{DType, Tensor};
-
-use super::classes::Shape;
-use super::{Form, Forward, Metric, MetricError, PerSample, row};
+use super::classes::against_baseline;
+use super::{Form, Forward, Metric, MetricError, PerSample};
 
 /// The mean of Σ p·ln(p/q) in nats: p is softmax of the unmasked model's outputs, q that of the outputs.
 pub(super) struct Kl;
@@ -30,34 +28,16 @@ impl Metric for Kl {
     fn needs_baseline(&self) -> bool {
         true
     }
-
-    fn check_targets(&self, _: Option<DType>) -> Result<(), MetricError> {
-        Ok(())
-    }
 }
 
 impl PerSample for Kl {
     fn values(&self, forward: &Forward<'_>) -> Result<Vec<f64>, MetricError> {
-        let (outputs, baseline) = (forward.output()?, forward.baseline(&self.name())?);
-        if baseline.shape() != outputs.shape() {
-            return Err(MetricError::BaselineShape {
-                outputs: outputs.shape().to_vec(),
-                baseline: baseline.shape().to_vec(),
-            });
-        }
-        let shape = Shape::new(&self.name(), outputs, forward.batch)?;
-        let logs = |tensor: &Tensor, index: usize| {
-            let row = row(tensor, index);
-            (0..shape.positions)
-                .map(|position| log_softmax(shape.at(&row, position).iter().collect()))
-                .collect::<Vec<_>>()
-        };
-        let mean = |index| {
-            let pairs = logs(baseline, index).into_iter().zip(logs(outputs, index));
-            let sum: f64 = pairs.map(|(p, q)| divergence(&p, &q)).sum();
-            sum / shape.positions as f64
-        };
-        Ok((0..shape.samples).map(mean).collect())
+        against_baseline(&self.name(), forward, |own, unmasked| {
+            divergence(
+                &log_softmax(unmasked.iter().collect()),
+                &log_softmax(own.iter().collect()),
+            )
+        })
     }
 }
 
@@ -79,8 +59,8 @@ fn divergence(p: &[f64], q: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::super::{Kind, testing};
-    use super::*;
     use crate::dataset::Batch;
+    use crate::tensor::Tensor;
 
     #[test]
     fn values_are_those_of_pytorch() {

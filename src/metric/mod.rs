@@ -81,7 +81,15 @@ pub trait Metric: Send + Sync {
     }
 
     /// Whether targets of this type can be used; to be asked before anything is run.
-    fn check_targets(&self, targets: Option<DType>) -> Result<(), MetricError>;
+    ///
+    /// # Errors
+    /// When they cannot, or there are none where some are needed.
+    fn check_targets(&self, targets: Option<DType>) -> Result<(), MetricError> {
+        match targets {
+            None if self.needs_targets() => Err(MetricError::NoTargets { metric: self.name() }),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// How a metric comes to its number.

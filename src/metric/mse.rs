@@ -2,7 +2,7 @@
 //!
 //! Deliberately never broadcasts: a target must have as many elements as the output, axes of size 1 aside.
 
-use crate::tensor::{DType, Tensor};
+use crate::tensor::Tensor;
 
 use super::{Form, Forward, Metric, MetricError, PerSample, row, samples};
 
@@ -20,12 +20,6 @@ impl Metric for Mse {
 
     fn maximize(&self) -> bool {
         false
-    }
-
-    fn check_targets(&self, targets: Option<DType>) -> Result<(), MetricError> {
-        targets
-            .map(|_| ())
-            .ok_or_else(|| MetricError::NoTargets { metric: self.name() })
     }
 }
 

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::graph::{Evaluate, Graph, Type};
-use crate::tensor::{DType, Tensor};
+use crate::tensor::Tensor;
 
 use super::{Form, Forward, Metric, MetricError, PerSample, samples};
 
@@ -72,13 +72,6 @@ impl Metric for Scripted {
 
     fn needs_targets(&self) -> bool {
         self.graph.inputs.len() == 2
-    }
-
-    fn check_targets(&self, targets: Option<DType>) -> Result<(), MetricError> {
-        match targets {
-            None if self.needs_targets() => Err(MetricError::NoTargets { metric: self.name() }),
-            _ => Ok(()),
-        }
     }
 }
 

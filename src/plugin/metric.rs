@@ -12,7 +12,7 @@ use super::{Direction, Launch};
 use crate::metric::{
     Accumulator, Aggregate, Form, Forward, Metric, MetricError, Partial, PerSample, Score, SoFar, Standing,
 };
-use crate::tensor::{DType, Tensor};
+use crate::tensor::Tensor;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
@@ -172,15 +172,6 @@ impl Metric for CommandMetric {
 
     fn takes_all_outputs(&self) -> bool {
         self.wants("outputs") || self.wants("baseline")
-    }
-
-    fn check_targets(&self, targets: Option<DType>) -> Result<(), MetricError> {
-        match targets {
-            None if self.needs_targets() => Err(MetricError::NoTargets {
-                metric: self.name.clone(),
-            }),
-            _ => Ok(()),
-        }
     }
 }
 

@@ -8,6 +8,7 @@
 mod machine;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 pub use machine::{load, load_prefix};
 
