@@ -11,6 +11,7 @@
 mod batching;
 mod engine;
 mod estimate;
+mod footprint;
 mod model;
 mod pass;
 mod perturb;
@@ -21,6 +22,7 @@ mod table;
 pub use batching::{Batching, micro_batch, shapes};
 pub use engine::{Settings, WAVE, measure};
 pub use estimate::{Estimated, Estimates, Samples, Sampling, complete, estimable, estimate};
+pub use footprint::{Budget, Footprint, UNBOUNDED};
 pub use perturb::{Change, Perturbation, Plan, Target, group_targets, layer_targets};
 pub use replay::descendants;
 pub use standing::{Memory, Standing};

@@ -5,16 +5,18 @@ use super::stored::Stored;
 use super::{data, inputs, layers, plugins};
 use crate::confidence::Aim;
 use crate::dataset::Dataset;
+use crate::graph::{Graph, ValueId};
 use crate::mask::saliency::{Method, Ties};
 use crate::metric::Metric;
 use crate::pipeline::{Cells, Context, Failure, Outcome, Pending, Read, Share, Stage, Stop};
 use crate::runtime;
 use crate::sensitivity::{
-    Batching, EarlyStop, Estimates, Plan, Sampling, SensitivityError, Settings, Target, complete, estimate,
-    group_targets, layer_targets, measure, micro_batch, shapes,
+    Batching, Budget, EarlyStop, Estimates, Footprint, Plan, Sampling, SensitivityError, Settings, Target, WAVE,
+    complete, estimate, group_targets, layer_targets, measure, micro_batch, shapes,
 };
 use crate::spec::{self, Compat, Granularity, StopMode};
 use crate::store::{Change, Document, Key, Store};
+use crate::tensor::Tensor;
 use crate::topology::{self, Layer, LayerKind};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -30,6 +32,9 @@ pub const NAMES: &[&str] = &["sensitivity.csv", "sensitivity.json", "sensitivity
 
 /// Raised whenever the same cells make another table.
 const ALGORITHM: u32 = 1;
+/// Progress is told in millions of multiply-accumulates.
+const PROGRESS: u64 = 1_000_000;
+
 /// Raised whenever the same perturbation gives another value.
 pub(super) const CELL: u32 = 2;
 
@@ -175,6 +180,53 @@ impl Sensitivity {
         })
     }
 
+    /// Opens the data and finds out how the model takes it.
+    fn prepare(&self, graph: &Graph) -> Result<Ready, Failure> {
+        let pipeline = &self.shared.spec.pipeline;
+        let config = data::config(&self.shared).ok_or_else(|| Failure::of("the pipeline names no dataset"))?;
+        let dataset = Dataset::open(&config).map_err(Failure::of)?;
+        let (_, output) = inputs::output(&pipeline.model, graph).map_err(|misfit| Failure::of(misfit.message))?;
+        let first = dataset.read(0..1).map_err(Failure::of)?.inputs;
+        let batch = pipeline
+            .dataset
+            .as_ref()
+            .map_or(1, |dataset| dataset.batch_size as usize);
+        let evaluator = super::shared::evaluator();
+        let batching = Batching::probe(graph, &first, output, batch, evaluator).map_err(Failure::of)?;
+        let all = topology::layers(graph);
+        Ok(Ready {
+            micro_batch: micro_batch(graph, &all, &first, &[output], batch, batching, evaluator),
+            dataset,
+            output,
+            first,
+            batching,
+        })
+    }
+
+    /// What the measurement takes, and how much of it is done at once for that.
+    fn budget(&self, graph: &Graph, ready: &Ready, targets: &[Target]) -> (Footprint, Budget) {
+        let batch = match ready.batching {
+            Batching::Any => 1,
+            Batching::Fixed(size) => size,
+        };
+        let inputs = ready.first.iter().map(|input| {
+            let mut shape = input.shape().to_vec();
+            shape[0] = batch;
+            (shape, input.dtype())
+        });
+        let walked = topology::walk(graph, &topology::Options::of_inputs(inputs), super::shared::evaluator());
+        let levels = self.step.sparsities.len();
+        let together = match self.step.estimate {
+            Some(_) => targets.len() * levels,
+            None => WAVE,
+        };
+        let outputs = [ready.output];
+        let footprint = Footprint::of(&walked, batch, targets, levels, &outputs, ready.micro_batch, together);
+        let at_once = footprint.at_once(self.shared.memory(), rayon::current_num_threads());
+        let budget = Budget::of(&walked, batch, targets, at_once);
+        (footprint, budget)
+    }
+
     /// What is found, and the cells that it is made of.
     fn measure(
         &self,
@@ -183,53 +235,48 @@ impl Sensitivity {
         metrics: &[&dyn Metric],
     ) -> Result<(Found, BTreeSet<Key>), Failure> {
         let graph = &self.shared.model().map_err(Failure::of)?.graph;
-        let config = data::config(&self.shared).ok_or_else(|| Failure::of("the pipeline names no dataset"))?;
-        let dataset = Dataset::open(&config).map_err(Failure::of)?;
+        let ready = self.prepare(graph)?;
+        let dataset = &ready.dataset;
         for metric in metrics {
             metric.check_targets(dataset.targets()).map_err(Failure::of)?;
         }
         let Some((metric, further)) = metrics.split_first() else {
             return Err(Failure::of("the pipeline names no metric"));
         };
-        let (_, output) =
-            inputs::output(&self.shared.spec.pipeline.model, graph).map_err(|misfit| Failure::of(misfit.message))?;
-        let first = dataset.read(0..1).map_err(Failure::of)?.inputs;
-        let batch = self
-            .shared
-            .spec
-            .pipeline
-            .dataset
-            .as_ref()
-            .map_or(1, |dataset| dataset.batch_size as usize);
-        let evaluator = super::shared::evaluator();
-        let batching = Batching::probe(graph, &first, output, batch, evaluator).map_err(Failure::of)?;
-        let all = topology::layers(graph);
         let device = match self.shared.spec.pipeline.device {
             spec::Device::Cpu => runtime::device("cpu"),
             spec::Device::Cuda(index) => runtime::device(&format!("cuda:{index}")),
         };
         let known = match self.shared.runs_plain() {
             true => None,
-            false => Some(shapes(graph, &first, batching, evaluator)),
+            false => Some(shapes(graph, &ready.first, ready.batching, super::shared::evaluator())),
         };
+        let (footprint, budget) = self.budget(graph, &ready, targets);
+        let expected = footprint.peak(budget.at_once, rayon::current_num_threads());
+        let limit = self.shared.memory();
+        if expected > limit {
+            let (id, expected, limit) = (&*self.step.id, expected >> 20, limit >> 20);
+            tracing::warn!("{id}: {expected} MiB of memory are expected to be taken, but only {limit} are allowed");
+        }
         let settings = Settings {
             plan: self.plan(),
-            outputs: &[output],
+            outputs: &[ready.output],
             further,
             lowering: known.as_ref(),
             sparsities: &self.step.sparsities,
             early_stop: self.early_stop(),
-            micro_batch: micro_batch(graph, &all, &first, &[output], batch, batching, evaluator),
-            pad: batching != Batching::Any,
+            micro_batch: ready.micro_batch,
+            pad: ready.batching != Batching::Any,
             device: device.map_err(Failure::of)?,
             mine: &|place| context.share.takes(place),
+            budget: &budget,
             stop: &|| context.stop.is_set(),
-            progress: &|done, total| context.progress(done, total),
+            progress: &|done, total| context.progress(done / PROGRESS, total.div_ceil(PROGRESS)),
         };
         let grounds = self.grounds(context.store)?;
         let memory = Stored::new(context.store, &self.shared, context.fresh, grounds);
         let found = match self.sampling() {
-            Some(sampling) => estimate(graph, targets, &dataset, *metric, &memory, &settings, &sampling).map(
+            Some(sampling) => estimate(graph, targets, dataset, *metric, &memory, &settings, &sampling).map(
                 |Estimates { table, cells, .. }| Found {
                     table,
                     estimated: Some(cells),
@@ -242,7 +289,7 @@ impl Sensitivity {
                     [] if context.share == Share::Whole => complete(
                         graph,
                         targets,
-                        &dataset,
+                        dataset,
                         *metric,
                         &memory,
                         &settings,
@@ -251,7 +298,7 @@ impl Sensitivity {
                     _ => Ok(0),
                 };
                 completed.and_then(|completed| {
-                    let mut table = measure(graph, targets, &dataset, *metric, &memory, &settings)?;
+                    let mut table = measure(graph, targets, dataset, *metric, &memory, &settings)?;
                     table.computed += completed;
                     table.reused = table.reused.saturating_sub(completed);
                     Ok(Found {
@@ -278,6 +325,16 @@ impl Sensitivity {
     }
 }
 
+/// The data, and how the model takes it.
+struct Ready {
+    dataset: Dataset,
+    output: ValueId,
+    /// The first sample's inputs.
+    first: Vec<Tensor>,
+    batching: Batching,
+    micro_batch: usize,
+}
+
 impl Stage for Sensitivity {
     fn id(&self) -> &str {
         &self.step.id
@@ -289,6 +346,14 @@ impl Stage for Sensitivity {
 
     fn names(&self) -> &'static [&'static str] {
         NAMES
+    }
+
+    fn memory(&self) -> Option<u64> {
+        let graph = &self.shared.model().ok()?.graph;
+        let ready = self.prepare(graph).ok()?;
+        let targets = self.targets().ok()?;
+        let (footprint, budget) = self.budget(graph, &ready, &targets);
+        Some(footprint.peak(budget.at_once, rayon::current_num_threads()))
     }
 
     fn document(&self, store: &Store, _: &Read) -> Result<Document, Failure> {

@@ -10,7 +10,7 @@ use crate::labels::Split;
 use crate::pipeline::{Failure, InputRecord};
 use crate::readers;
 use crate::runtime::{self, Runtime};
-use crate::spec::{HeadCut, Spec};
+use crate::spec::{HeadCut, Memory, Spec};
 use crate::store::{Change, Digest, DigestError, Document, Key, Store};
 use crate::topology::{self, Options, Walked};
 use bytes::Bytes;
@@ -57,6 +57,10 @@ pub struct Shared {
     base: PathBuf,
     /// Whether models run as they were read.
     plain: AtomicBool,
+    /// Bytes that were free at the start.
+    free: Option<u64>,
+    /// Bytes that the command line allows.
+    limit: OnceLock<u64>,
     model: OnceLock<Result<Model, Unreadable>>,
     /// What was read, by its place in the pipeline file.
     read: Mutex<BTreeMap<String, Seen>>,
@@ -79,6 +83,8 @@ impl Shared {
             spec,
             base,
             plain: AtomicBool::new(false),
+            free: runtime::free_memory(),
+            limit: OnceLock::new(),
             model: OnceLock::new(),
             read: Mutex::default(),
         }
@@ -95,6 +101,24 @@ impl Shared {
 
     pub fn runs_plain(&self) -> bool {
         self.plain.load(Ordering::Relaxed)
+    }
+
+    /// Allows so many bytes, whatever the file says; the first call counts.
+    pub fn limit_memory(&self, bytes: u64) {
+        let _ = self.limit.set(bytes);
+    }
+
+    /// The bytes that a run should stay within: what the command line allows, else the file, else half of what was free at
+    /// the start.
+    pub fn memory(&self) -> u64 {
+        let written = self
+            .spec
+            .pipeline
+            .resources
+            .as_ref()
+            .and_then(|resources| resources.memory.as_ref());
+        let asked = self.limit.get().copied().or(written.map(Memory::bytes));
+        asked.or(self.free.map(|free| free / 2)).unwrap_or(u64::MAX)
     }
 
     /// Where the model lies.
