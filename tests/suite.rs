@@ -39,6 +39,8 @@ mod suite {
     #[cfg(feature = "torch")]
     mod plugin;
     #[cfg(feature = "torch")]
+    mod plugin_data;
+    #[cfg(feature = "torch")]
     mod programs;
     #[cfg(feature = "torch")]
     mod random_networks;

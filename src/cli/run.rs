@@ -171,6 +171,7 @@ fn run_one(args: &Args, loaded: &Loaded, store: &Store, stop: &Stop, sink: &dyn 
         wait,
         share,
     };
+    loaded.obey(stop);
     let recording = Recording::start(store, loaded, &folder);
     let run = match execute(&loaded.dag, store, &output, &options, stop, sink) {
         Ok(run) => run,
@@ -180,6 +181,7 @@ fn run_one(args: &Args, loaded: &Loaded, store: &Store, stop: &Stop, sink: &dyn 
             return Err(error);
         }
     };
+    loaded.release();
     loaded.remember_model(store);
     let exit = Exit::of_run(&run, args.keep_going);
     output.remove_gone(&ids, &crate::stages::names_of_kind)?;

@@ -272,7 +272,12 @@ impl Wave<'_> {
             let mut together: Vec<Batch> = Vec::with_capacity(width);
             while together.len() < width {
                 match reader.next() {
-                    Some(batch) => together.push(batch?),
+                    Some(Ok(batch)) => together.push(batch),
+                    Some(Err(fault)) => {
+                        // Whoever holds the samples may have heard of the stop first.
+                        self.check_stop()?;
+                        return Err(fault.into());
+                    }
                     None => break,
                 }
             }

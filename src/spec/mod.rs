@@ -35,7 +35,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-pub use command::{Direction, MetricCommand};
+pub use command::{DatasetCommand, Direction, MetricCommand, Program};
 pub use cron::Cron;
 pub use diagnostic::{Diagnostic, Spans, render};
 pub use family::Outside;

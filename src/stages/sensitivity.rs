@@ -4,7 +4,7 @@ use super::shared::{Cut, Shared};
 use super::stored::Stored;
 use super::{data, inputs, layers, plugins};
 use crate::confidence::Aim;
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, DatasetError};
 use crate::graph::{Graph, ValueId};
 use crate::mask::saliency::{Method, Ties};
 use crate::metric::Metric;
@@ -183,10 +183,9 @@ impl Sensitivity {
     /// Opens the data and finds out how the model takes it.
     fn prepare(&self, graph: &Graph) -> Result<Ready, Failure> {
         let pipeline = &self.shared.spec.pipeline;
-        let config = data::config(&self.shared).ok_or_else(|| Failure::of("the pipeline names no dataset"))?;
-        let dataset = Dataset::open(&config).map_err(Failure::of)?;
+        let dataset = data::open(&self.shared)?;
         let (_, output) = inputs::output(&pipeline.model, graph).map_err(|misfit| Failure::of(misfit.message))?;
-        let first = dataset.read(0..1).map_err(Failure::of)?.inputs;
+        let first = dataset.read(0..1).map_err(unread)?.inputs;
         let batch = pipeline
             .dataset
             .as_ref()
@@ -310,6 +309,7 @@ impl Sensitivity {
             }
         };
         let found = found.map_err(|fault| match fault {
+            SensitivityError::Dataset(fault) => unread(fault),
             SensitivityError::Interrupted { computed, reused } => Failure::Stopped(Cells { computed, reused }),
             SensitivityError::Elsewhere {
                 computed,
@@ -333,6 +333,14 @@ struct Ready {
     first: Vec<Tensor>,
     batching: Batching,
     micro_batch: usize,
+}
+
+/// Samples that cannot be read end a stage; those that nobody waits for any more do so without a fault.
+fn unread(fault: DatasetError) -> Failure {
+    match fault {
+        DatasetError::Stopped => Failure::Stopped(Cells::default()),
+        fault => Failure::of(fault),
+    }
 }
 
 impl Stage for Sensitivity {

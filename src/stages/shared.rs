@@ -2,12 +2,13 @@
 //!
 //! Everything is lazy: a run whose results all lie in the store reads no more than names and digests.
 
+use super::foreign::Foreign;
 use super::inputs;
 use super::weights;
 use crate::dataset::Input;
 use crate::graph::{Evaluate, Graph};
 use crate::labels::Split;
-use crate::pipeline::{Failure, InputRecord};
+use crate::pipeline::{Failure, InputRecord, Stop};
 use crate::readers;
 use crate::runtime::{self, Runtime};
 use crate::spec::{HeadCut, Memory, Spec};
@@ -62,6 +63,9 @@ pub struct Shared {
     /// Bytes that the command line allows.
     limit: OnceLock<u64>,
     model: OnceLock<Result<Model, Unreadable>>,
+    /// The plug-in that holds the dataset.
+    pub(super) foreign: Foreign,
+    stop: OnceLock<Stop>,
     /// What was read, by its place in the pipeline file.
     read: Mutex<BTreeMap<String, Seen>>,
 }
@@ -86,6 +90,8 @@ impl Shared {
             free: runtime::free_memory(),
             limit: OnceLock::new(),
             model: OnceLock::new(),
+            foreign: Foreign::default(),
+            stop: OnceLock::new(),
             read: Mutex::default(),
         }
     }
@@ -119,6 +125,21 @@ impl Shared {
             .and_then(|resources| resources.memory.as_ref());
         let asked = self.limit.get().copied().or(written.map(Memory::bytes));
         asked.or(self.free.map(|free| free / 2)).unwrap_or(u64::MAX)
+    }
+
+    /// From now on what waits for the dataset's plug-in ends when `stop` is set.
+    pub fn obey(&self, stop: &Stop) {
+        // The first one is the run's.
+        let _ = self.stop.set(stop.clone());
+    }
+
+    pub(super) fn stop(&self) -> Stop {
+        self.stop.get().cloned().unwrap_or_default()
+    }
+
+    /// Lets go what only a running pipeline needs.
+    pub fn release(&self) {
+        self.foreign.release();
     }
 
     /// Where the model lies.

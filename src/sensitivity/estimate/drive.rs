@@ -124,9 +124,11 @@ impl Drive<'_> {
             .into_par_iter()
             .map(|number| {
                 self.check_stop()?;
-                let batch = self
-                    .dataset
-                    .read(self.ends.samples(number)..self.ends.samples(number + 1))?;
+                let samples = self.ends.samples(number)..self.ends.samples(number + 1);
+                let batch = self.dataset.read(samples).or_else(|fault| {
+                    self.check_stop()?;
+                    Err(SensitivityError::from(fault))
+                })?;
                 let baseline = self.pass.baseline(&batch)?;
                 let values = self.values(&baseline.outputs, &batch, &baseline, WHOLE)?;
                 Ok(Ready {
