@@ -8,6 +8,8 @@ mod suite {
     mod cells;
     mod compose;
     #[cfg(feature = "torch")]
+    mod detector;
+    #[cfg(feature = "torch")]
     mod docs;
     #[cfg(feature = "torch")]
     mod estimate;

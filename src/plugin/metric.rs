@@ -168,6 +168,10 @@ impl Metric for CommandMetric {
         self.wants("baseline")
     }
 
+    fn takes_all_outputs(&self) -> bool {
+        self.wants("outputs") || self.wants("baseline")
+    }
+
     fn check_targets(&self, targets: Option<DType>) -> Result<(), MetricError> {
         match targets {
             None if self.needs_targets() => Err(MetricError::NoTargets {

@@ -220,7 +220,13 @@ pub fn metric_document(shared: &Shared, store: &Store, at: usize, metric: &spec:
         spec::Metric::Torchscript(scripted) => scripted,
         spec::Metric::Command(command) => {
             let place = format!("{}.command", shared.spec.pipeline.metric_place(at));
-            return plugins::document(shared, store, &place, command.program());
+            let mut document = plugins::document(shared, store, &place, command.program())?;
+            let graph = &shared.model().map_err(Failure::of)?.graph;
+            let outputs = inputs::count(&shared.spec.pipeline.model, graph);
+            if outputs > 1 {
+                document["outputs"] = json!(outputs);
+            }
+            return Ok(document);
         }
         _ => return Ok(json!(metric)),
     };

@@ -71,10 +71,10 @@ fn rehearse_metric(shared: &Shared, command: &MetricCommand) -> Result<String, F
     let dataset = data::open(shared)?;
     let batch = dataset.read(first_batch(shared, &dataset)).map_err(Failure::of)?;
     let graph = &shared.model().map_err(Failure::of)?.graph;
-    let (_, output) =
-        inputs::output(&shared.spec.pipeline.model, graph).map_err(|misfit| Failure::of(misfit.message))?;
+    let outputs =
+        inputs::outputs(&shared.spec.pipeline.model, graph, true).map_err(|misfit| Failure::of(misfit.message))?;
     let given: Vec<_> = graph.inputs.iter().copied().zip(batch.inputs.iter().cloned()).collect();
-    let outputs = Runtime::new().run(graph, &given, &[output]).map_err(Failure::of)?;
+    let outputs = Runtime::new().run(graph, &given, &outputs).map_err(Failure::of)?;
     let forward = Forward {
         cell: "the unmasked model",
         outputs: &outputs,

@@ -180,11 +180,13 @@ impl Sensitivity {
         })
     }
 
-    /// Opens the data and finds out how the model takes it.
-    fn prepare(&self, graph: &Graph) -> Result<Ready, Failure> {
+    /// Opens the data and finds out how the model takes it; `whole` asks for all that it returns.
+    fn prepare(&self, graph: &Graph, whole: bool) -> Result<Ready, Failure> {
         let pipeline = &self.shared.spec.pipeline;
         let dataset = data::open(&self.shared)?;
-        let (_, output) = inputs::output(&pipeline.model, graph).map_err(|misfit| Failure::of(misfit.message))?;
+        let outputs = inputs::outputs(&pipeline.model, graph, whole).map_err(|misfit| Failure::of(misfit.message))?;
+        // How much is run at once goes by the first, so that cells of the same metric share their keys.
+        let output = outputs[0];
         let first = dataset.read(0..1).map_err(unread)?.inputs;
         let batch = pipeline
             .dataset
@@ -196,7 +198,7 @@ impl Sensitivity {
         Ok(Ready {
             micro_batch: micro_batch(graph, &all, &first, &[output], batch, batching, evaluator),
             dataset,
-            output,
+            outputs,
             first,
             batching,
         })
@@ -219,8 +221,8 @@ impl Sensitivity {
             Some(_) => targets.len() * levels,
             None => WAVE,
         };
-        let outputs = [ready.output];
-        let footprint = Footprint::of(&walked, batch, targets, levels, &outputs, ready.micro_batch, together);
+        let outputs = &ready.outputs;
+        let footprint = Footprint::of(&walked, batch, targets, levels, outputs, ready.micro_batch, together);
         let at_once = footprint.at_once(self.shared.memory(), rayon::current_num_threads());
         let budget = Budget::of(&walked, batch, targets, at_once);
         (footprint, budget)
@@ -234,7 +236,8 @@ impl Sensitivity {
         metrics: &[&dyn Metric],
     ) -> Result<(Found, BTreeSet<Key>), Failure> {
         let graph = &self.shared.model().map_err(Failure::of)?.graph;
-        let ready = self.prepare(graph)?;
+        let whole = metrics.iter().any(|metric| metric.takes_all_outputs());
+        let ready = self.prepare(graph, whole)?;
         let dataset = &ready.dataset;
         for metric in metrics {
             metric.check_targets(dataset.targets()).map_err(Failure::of)?;
@@ -259,7 +262,7 @@ impl Sensitivity {
         }
         let settings = Settings {
             plan: self.plan(),
-            outputs: &[ready.output],
+            outputs: &ready.outputs,
             further,
             lowering: known.as_ref(),
             sparsities: &self.step.sparsities,
@@ -328,7 +331,8 @@ impl Sensitivity {
 /// The data, and how the model takes it.
 struct Ready {
     dataset: Dataset,
-    output: ValueId,
+    /// What the metrics are given, the model's chosen one first.
+    outputs: Vec<ValueId>,
     /// The first sample's inputs.
     first: Vec<Tensor>,
     batching: Batching,
@@ -358,7 +362,8 @@ impl Stage for Sensitivity {
 
     fn memory(&self) -> Option<u64> {
         let graph = &self.shared.model().ok()?.graph;
-        let ready = self.prepare(graph).ok()?;
+        // Whether a plug-in wants every output only it can say, and a plan starts none.
+        let ready = self.prepare(graph, false).ok()?;
         let targets = self.targets().ok()?;
         let (footprint, budget) = self.budget(graph, &ready, &targets);
         Some(footprint.peak(budget.at_once, rayon::current_num_threads()))
