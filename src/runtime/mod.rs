@@ -18,7 +18,7 @@ mod shared;
 mod source;
 
 pub use compare::{Comparison, compare};
-pub use convert::{from_torch, to_torch};
+pub use convert::{from_torch, is_finite, to_torch};
 pub use device::{device, init, isa_class, libtorch_version, with_worker};
 pub use evaluate::Runtime;
 pub use memory::{free_memory, peak_memory, used_memory};

@@ -19,7 +19,7 @@ mod replay;
 mod standing;
 mod table;
 
-pub use batching::{Batching, micro_batch, shapes};
+pub use batching::{Batching, micro_batch, shapes, size_that_runs};
 pub use engine::{Settings, WAVE, measure};
 pub use estimate::{Estimated, Estimates, Samples, Sampling, complete, estimable, estimate};
 pub use footprint::{Budget, Footprint, UNBOUNDED};
@@ -108,6 +108,10 @@ pub enum SensitivityError {
          the model again after .eval()"
     )]
     Neighbours { op: String, scope: String },
+    #[error(
+        "something that the model reads or makes is infinite or not a number; --no-lowering shows what becomes of it"
+    )]
+    NotFinite,
     #[error("the model cannot be lowered ({0}); --no-lowering runs it as it is")]
     Lowering(String),
     #[error("{layer}: {message}")]

@@ -277,8 +277,8 @@ impl Sensitivity {
         };
         let grounds = self.grounds(context.store)?;
         let memory = Stored::new(context.store, &self.shared, context.fresh, grounds);
-        let found = match self.sampling() {
-            Some(sampling) => estimate(graph, targets, dataset, *metric, &memory, &settings, &sampling).map(
+        let run = |settings: &Settings<'_>| match self.sampling() {
+            Some(sampling) => estimate(graph, targets, dataset, *metric, &memory, settings, &sampling).map(
                 |Estimates { table, cells, .. }| Found {
                     table,
                     estimated: Some(cells),
@@ -294,13 +294,13 @@ impl Sensitivity {
                         dataset,
                         *metric,
                         &memory,
-                        &settings,
+                        settings,
                         self.shared.spec.pipeline.seed,
                     ),
                     _ => Ok(0),
                 };
                 completed.and_then(|completed| {
-                    let mut table = measure(graph, targets, dataset, *metric, &memory, &settings)?;
+                    let mut table = measure(graph, targets, dataset, *metric, &memory, settings)?;
                     table.computed += completed;
                     table.reused = table.reused.saturating_sub(completed);
                     Ok(Found {
@@ -310,6 +310,17 @@ impl Sensitivity {
                     })
                 })
             }
+        };
+        let found = match run(&settings) {
+            Err(SensitivityError::NotFinite) => {
+                let id = &*self.step.id;
+                tracing::warn!("{id}: a weight, a sample or what becomes of it is infinite or not a number");
+                run(&Settings {
+                    lowering: None,
+                    ..settings
+                })
+            }
+            found => found,
         };
         let found = found.map_err(|fault| match fault {
             SensitivityError::Dataset(fault) => unread(fault),
