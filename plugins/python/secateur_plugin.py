@@ -18,8 +18,8 @@ each cell that is measured, so keep everything in self:
         def reset(self): ...
         def update(self, outputs, targets): ...     # batches in the order of the samples
         def finish(self): return 0.5                # or (0.5, {"cat": 0.4, "dog": 0.6})
-        def state(self): ...                        # both optional: what json.dumps can write, so that parts of the
-        def merge(self, state): ...                 # samples can be measured apart; the other's samples come behind
+        def state(self): ...                        # both optional: what json.dumps can write, so that a run that was
+        def merge(self, state): ...                 # interrupted goes on; the samples of state come behind self's
 
 What the function (or `update`) is given goes by the names of its parameters: outputs, targets, indices (of the samples),
 inputs (of the model), baseline (the unmasked model's outputs). Several output tensors come as a list.

@@ -19,8 +19,8 @@ impl<'a> Average<'a> {
     }
 
     /// Goes on from where an average stood.
-    pub(super) fn resumed(judge: &'a dyn PerSample, standing: Standing) -> Average<'a> {
-        let partial = Mutex::new(Partial::resume(standing.samples, standing.sum));
+    pub(super) fn resumed(judge: &'a dyn PerSample, samples: usize, sum: f64) -> Average<'a> {
+        let partial = Mutex::new(Partial::resume(samples, sum));
         Average { judge, partial }
     }
 }
@@ -34,8 +34,7 @@ impl Accumulator for Average<'_> {
 
     fn standing(&self) -> Option<Standing> {
         let partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
-        let (samples, sum) = partial.sum();
-        partial.is_contiguous().then_some(Standing { samples, sum })
+        partial.standing()
     }
 
     fn finish(self: Box<Self>) -> Result<Score, MetricError> {

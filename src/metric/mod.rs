@@ -119,6 +119,11 @@ pub trait Aggregate: Send + Sync {
     /// # Errors
     /// When the metric cannot be had.
     fn open(&self, cell: &str) -> Result<Box<dyn Accumulator + '_>, MetricError>;
+
+    /// Takes a cell up from where it stood; none where it cannot.
+    fn reopen(&self, _cell: &str, _standing: &Standing) -> Option<Box<dyn Accumulator + '_>> {
+        None
+    }
 }
 
 /// One cell on its way to its number.
@@ -129,7 +134,8 @@ pub trait Accumulator: Send + Sync {
     /// As [`PerSample::values`]; and when samples came before.
     fn add(&self, forward: &Forward<'_>) -> Result<(), MetricError>;
 
-    /// Where it stands, if it can be taken up from there later ([`reopen`]): when there is no gap between its samples.
+    /// Where it stands, if it can be taken up from there later ([`reopen`]): when there is no gap between its samples. May
+    /// wait for values that others compute.
     fn standing(&self) -> Option<Standing> {
         None
     }
@@ -141,12 +147,21 @@ pub trait Accumulator: Send + Sync {
     fn finish(self: Box<Self>) -> Result<Score, MetricError>;
 }
 
-/// Where an average over samples stands.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// Where a cell stands.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Standing {
-    /// Samples from the first on that are in the sum.
+    /// Samples from the first on that are in it.
     pub samples: usize,
-    pub sum: f64,
+    pub so_far: SoFar,
+}
+
+/// What the samples of a cell came to so far.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SoFar {
+    /// The sum of an average.
+    Sum(f64),
+    /// What an aggregate's own words for it are.
+    State(String),
 }
 
 /// What a metric says in the end.
@@ -181,10 +196,14 @@ pub fn open<'a>(metric: &'a dyn Metric, cell: &str) -> Result<Box<dyn Accumulato
 }
 
 /// Takes a cell up from where it stood; none where the metric cannot.
-pub fn reopen(metric: &dyn Metric, standing: Standing) -> Option<Box<dyn Accumulator + '_>> {
-    match metric.form() {
-        Form::PerSample(judge) => Some(Box::new(Average::resumed(judge, standing))),
-        Form::Aggregate(_) => None,
+pub fn reopen<'a>(metric: &'a dyn Metric, cell: &str, standing: &Standing) -> Option<Box<dyn Accumulator + 'a>> {
+    match (metric.form(), &standing.so_far) {
+        (Form::PerSample(judge), SoFar::Sum(sum)) => match judge.in_background() {
+            Some(elsewhere) => elsewhere.reopen(cell, standing),
+            None => Some(Box::new(Average::resumed(judge, standing.samples, *sum))),
+        },
+        (Form::Aggregate(aggregate), _) => aggregate.reopen(cell, standing),
+        (Form::PerSample(_), SoFar::State(_)) => None,
     }
 }
 

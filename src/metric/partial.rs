@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::MetricError;
+use super::{MetricError, SoFar, Standing};
 
 /// The values of some samples; a commutative monoid under [`Partial::merge`], with `Partial::default()` as its unit.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -57,9 +57,13 @@ impl Partial {
         (self.count, self.sum)
     }
 
-    /// Whether no sample waits for one before it.
-    pub fn is_contiguous(&self) -> bool {
-        self.waiting.is_empty()
+    /// What goes on from here later, once no sample waits for one before it, unless one has failed already.
+    pub fn standing(&self) -> Option<Standing> {
+        let goes_on = self.waiting.is_empty() && self.nan.is_none();
+        goes_on.then_some(Standing {
+            samples: self.count,
+            so_far: SoFar::Sum(self.sum),
+        })
     }
 
     /// Takes the other's samples in.

@@ -7,12 +7,12 @@
 use super::Launch;
 use super::error::{Fault, PluginError};
 use super::hello::{Access, DatasetHello, Hello};
-use super::pool::{Expected, Pool, Said, Task};
+use super::pool::{Expected, Pool, Said, Told};
 use super::wire::Ask;
 use crate::dataset::{Column, DatasetError, Foreign};
 use crate::tensor::Tensor;
 use std::fmt;
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::{Mutex, PoisonError};
 
 /// A dataset whose samples come from a plug-in's processes, which live as long as it does.
 pub struct CommandDataset {
@@ -61,27 +61,13 @@ impl CommandDataset {
         self.pool.has_failed()
     }
 
-    /// Puts a question; the answer comes through the channel.
-    fn ask(&self, ask: Ask, expected: Expected) -> Result<mpsc::Receiver<Result<Said, PluginError>>, DatasetError> {
-        let (tell, told) = mpsc::channel();
-        let task = Task {
-            ask,
-            tensors: Vec::new(),
-            expected,
-            reply: Box::new(move |said| {
-                let _ = tell.send(said);
-            }),
-        };
-        self.pool.ask(None, task).map_err(foreign)?;
-        Ok(told)
-    }
-
-    fn ask_rows(&self, rows: &[usize]) -> Result<mpsc::Receiver<Result<Said, PluginError>>, DatasetError> {
+    fn ask_rows(&self, rows: &[usize]) -> Result<Told, DatasetError> {
         let expected = Expected::Tensors {
             columns: self.hello.tensors.clone(),
             samples: rows.len(),
         };
-        self.ask(Ask::Read { rows: rows.to_vec() }, expected)
+        let read = Ask::Read { rows: rows.to_vec() };
+        self.pool.put(None, read, expected).map_err(foreign)
     }
 
     /// The parts of a batch, one after the other.
@@ -99,7 +85,11 @@ impl CommandDataset {
     }
 
     fn begin_again(&self) -> Result<(), DatasetError> {
-        heard(&self.ask(Ask::Rewind {}, Expected::Nothing)?).map(|_| ())
+        let told = self
+            .pool
+            .put(None, Ask::Rewind {}, Expected::Nothing)
+            .map_err(foreign)?;
+        heard(&told).map(|_| ())
     }
 }
 
@@ -111,7 +101,7 @@ fn foreign(error: PluginError) -> DatasetError {
 }
 
 /// Waits for an answer; nobody brings one only when the pool is gone.
-fn heard(told: &mpsc::Receiver<Result<Said, PluginError>>) -> Result<Vec<Tensor>, DatasetError> {
+fn heard(told: &Told) -> Result<Vec<Tensor>, DatasetError> {
     match told.recv() {
         Ok(Ok(Said::Tensors(tensors))) => Ok(tensors),
         Ok(Ok(_)) => Ok(Vec::new()),

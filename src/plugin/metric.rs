@@ -9,7 +9,9 @@ use super::hello::{FormName, Hello, MetricHello};
 use super::pool::{Expected, Pool, Said, Task};
 use super::wire::Ask;
 use super::{Direction, Launch};
-use crate::metric::{Accumulator, Aggregate, Form, Forward, Metric, MetricError, Partial, PerSample, Score};
+use crate::metric::{
+    Accumulator, Aggregate, Form, Forward, Metric, MetricError, Partial, PerSample, Score, SoFar, Standing,
+};
 use crate::tensor::{DType, Tensor};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -201,26 +203,60 @@ impl PerSample for CommandMetric {
     }
 }
 
-impl Aggregate for CommandMetric {
-    fn open(&self, cell: &str) -> Result<Box<dyn Accumulator + '_>, MetricError> {
-        if self.hello.form == FormName::PerSample {
-            let values = Arc::new(Values::default());
-            return Ok(Box::new(Background { metric: self, values }));
+impl CommandMetric {
+    /// A cell whose batches go to the plug-in one by one.
+    fn background(&self, partial: Partial) -> Background<'_> {
+        let values = Values::default();
+        values.lock().partial = partial;
+        Background {
+            metric: self,
+            values: Arc::new(values),
         }
-        let worker = self.begun.fetch_add(1, Ordering::Relaxed) % self.pool.workers();
+    }
+
+    /// An empty cell that one process holds, whose samples begin with `next`.
+    fn ordered(&self, cell: &str, next: usize) -> Result<Ordered<'_>, MetricError> {
         let cell = Ordered {
             metric: self,
             cell: cell.into(),
-            worker,
-            state: Mutex::default(),
+            worker: self.begun.fetch_add(1, Ordering::Relaxed) % self.pool.workers(),
+            state: Mutex::new(Order {
+                next,
+                ..Order::default()
+            }),
         };
-        cell.tell(
-            Ask::Reset {
-                cell: cell.cell.clone(),
-            },
-            Vec::new(),
-        )?;
-        Ok(Box::new(cell))
+        let reset = Ask::Reset {
+            cell: cell.cell.clone(),
+        };
+        cell.tell(reset, Vec::new())?;
+        Ok(cell)
+    }
+}
+
+impl Aggregate for CommandMetric {
+    fn open(&self, cell: &str) -> Result<Box<dyn Accumulator + '_>, MetricError> {
+        Ok(match self.hello.form {
+            FormName::PerSample => Box::new(self.background(Partial::default())),
+            FormName::Aggregate => Box::new(self.ordered(cell, 0)?),
+        })
+    }
+
+    fn reopen(&self, cell: &str, standing: &Standing) -> Option<Box<dyn Accumulator + '_>> {
+        match (self.hello.form, &standing.so_far) {
+            (FormName::PerSample, SoFar::Sum(sum)) => {
+                Some(Box::new(self.background(Partial::resume(standing.samples, *sum))))
+            }
+            (FormName::Aggregate, SoFar::State(state)) if self.hello.mergeable => {
+                let cell = self.ordered(cell, standing.samples).ok()?;
+                let merge = Ask::Merge {
+                    cell: cell.cell.clone(),
+                    state: state.clone(),
+                };
+                cell.tell(merge, Vec::new()).ok()?;
+                Some(Box::new(cell))
+            }
+            _ => None,
+        }
     }
 }
 
@@ -246,6 +282,15 @@ struct Arrived {
 impl Values {
     fn lock(&self) -> MutexGuard<'_, Arrived> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until all that were asked for have come.
+    fn all(&self) -> MutexGuard<'_, Arrived> {
+        let mut arrived = self.lock();
+        while arrived.outstanding > 0 {
+            arrived = self.changed.wait(arrived).unwrap_or_else(PoisonError::into_inner);
+        }
+        arrived
     }
 }
 
@@ -287,15 +332,16 @@ impl Accumulator for Background<'_> {
             .ask_values(forward, Box::new(move |values| ticket.bring(values)))
     }
 
-    fn finish(self: Box<Self>) -> Result<Score, MetricError> {
-        let mut arrived = self.values.lock();
-        while arrived.outstanding > 0 {
-            arrived = self
-                .values
-                .changed
-                .wait(arrived)
-                .unwrap_or_else(PoisonError::into_inner);
+    fn standing(&self) -> Option<Standing> {
+        let arrived = self.values.all();
+        match &arrived.error {
+            Some(_) => None,
+            None => arrived.partial.standing(),
         }
+    }
+
+    fn finish(self: Box<Self>) -> Result<Score, MetricError> {
+        let mut arrived = self.values.all();
         match arrived.error.take() {
             Some(error) => Err(error),
             None => arrived.partial.finish().map(Score::from),
@@ -334,6 +380,15 @@ impl Ordered<'_> {
             .ask(Some(self.worker), task)
             .map_err(|error| foreign(&error))
     }
+
+    /// Asks and waits for the answer.
+    fn hear(&self, ask: Ask, expected: Expected) -> Result<Said, MetricError> {
+        let told = self.metric.pool.put(Some(self.worker), ask, expected);
+        let told = told.map_err(|error| foreign(&error))?;
+        // Nobody brings an answer only when the pool is gone.
+        let said = told.recv().map_err(|_| MetricError::Stopped)?;
+        said.map_err(|error| foreign(&error))
+    }
 }
 
 impl Accumulator for Ordered<'_> {
@@ -356,6 +411,24 @@ impl Accumulator for Ordered<'_> {
         }
     }
 
+    fn standing(&self) -> Option<Standing> {
+        let order = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.metric.hello.mergeable || !order.early.is_empty() {
+            return None;
+        }
+        let state = Ask::State {
+            cell: self.cell.clone(),
+        };
+        match self.hear(state, Expected::State) {
+            Ok(Said::State(state)) => Some(Standing {
+                samples: order.next,
+                so_far: SoFar::State(state),
+            }),
+            // The fault meets whoever asks next.
+            _ => None,
+        }
+    }
+
     fn finish(self: Box<Self>) -> Result<Score, MetricError> {
         {
             let mut order = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -368,26 +441,13 @@ impl Accumulator for Ordered<'_> {
             }
             order.finished = true;
         }
-        let (tell, told) = mpsc::channel();
-        let task = Task {
-            ask: Ask::Finish {
-                cell: self.cell.clone(),
-            },
-            tensors: Vec::new(),
-            expected: Expected::Score,
-            reply: Box::new(move |said| {
-                let _ = tell.send(said);
-            }),
+        let finish = Ask::Finish {
+            cell: self.cell.clone(),
         };
-        self.metric
-            .pool
-            .ask(Some(self.worker), task)
-            .map_err(|error| foreign(&error))?;
-        match told.recv() {
-            Ok(Ok(Said::Score(score))) if score.value.is_nan() => Err(MetricError::NotANumberScore),
-            Ok(Ok(Said::Score(score))) => Ok(score),
-            Ok(Err(error)) => Err(foreign(&error)),
-            Ok(Ok(_)) | Err(_) => Err(MetricError::Stopped),
+        match self.hear(finish, Expected::Score)? {
+            Said::Score(score) if score.value.is_nan() => Err(MetricError::NotANumberScore),
+            Said::Score(score) => Ok(score),
+            _ => Err(MetricError::Stopped),
         }
     }
 }

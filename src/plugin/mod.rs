@@ -78,6 +78,7 @@ pub fn fuzz(bytes: &[u8]) {
     while let Ok(answer) = answers.next(1 << 20) {
         let _ = pool::said(&answer, &pool::Expected::Values(3));
         let _ = pool::said(&answer, &pool::Expected::Score);
+        let _ = pool::said(&answer, &pool::Expected::State);
         if let Ok(Hello::Dataset(hello)) = Hello::read(&answer) {
             columns = hello.tensors;
         }

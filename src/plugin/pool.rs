@@ -32,6 +32,8 @@ pub(super) enum Expected {
     /// So many values.
     Values(usize),
     Score,
+    /// A cell's state.
+    State,
     /// These tensors of so many samples.
     Tensors {
         columns: Arc<[Column]>,
@@ -56,9 +58,13 @@ pub(super) enum Said {
     Nothing,
     Values(Vec<f64>),
     Score(Score),
+    State(String),
     /// In the order of the columns.
     Tensors(Vec<Tensor>),
 }
+
+/// What is to come of a question.
+pub(super) type Told = mpsc::Receiver<Result<Said, PluginError>>;
 
 /// One question on its way.
 pub(super) struct Task {
@@ -155,6 +161,21 @@ impl Pool {
 
     pub(super) fn workers(&self) -> usize {
         self.threads.len()
+    }
+
+    /// Puts a question without tensors; what comes of it comes through the channel.
+    pub(super) fn put(&self, to: Option<usize>, ask: Ask, expected: Expected) -> Result<Told, PluginError> {
+        let (tell, told) = mpsc::channel();
+        let task = Task {
+            ask,
+            tensors: Vec::new(),
+            expected,
+            reply: Box::new(move |said| {
+                let _ = tell.send(said);
+            }),
+        };
+        self.ask(to, task)?;
+        Ok(told)
     }
 
     /// Puts a question to the process `to`, or to any; waits while the queue is full.
@@ -289,6 +310,7 @@ pub(super) fn said(answer: &Answer, expected: &Expected) -> Result<Said, Fault> 
         Expected::Nothing => Said::Nothing,
         Expected::Values(samples) => Said::Values(values(answer, *samples)?),
         Expected::Score => Said::Score(score(answer)?),
+        Expected::State => Said::State(state(answer)?),
         Expected::Tensors { columns, samples } => {
             let tensors = columns.iter().map(|column| tensor(answer, column, *samples));
             Said::Tensors(tensors.collect::<Result<_, _>>()?)
@@ -324,6 +346,11 @@ fn values(answer: &Answer, samples: usize) -> Result<Vec<f64>, Fault> {
         });
     }
     list.iter().map(read).collect()
+}
+
+fn state(answer: &Answer) -> Result<String, Fault> {
+    let state = answer.fields.get("state").and_then(Value::as_str);
+    state.map(str::to_owned).ok_or(Fault::Lacks("`state`, a string"))
 }
 
 /// The number of an answer, and its parts.

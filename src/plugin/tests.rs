@@ -98,6 +98,43 @@ fn a_good_one_gives_its_values() {
     assert!(score.parts[1].1.is_nan());
 }
 
+/// What a cell came to is taken up by another process, which gives what one would have given.
+#[test]
+fn a_cell_goes_on_where_it_stood() {
+    if !python() {
+        return;
+    }
+    for (fault, expected) in [("good", Some(3.5)), ("aggregate-sum", Some(28.0)), ("aggregate", None)] {
+        let start = || CommandMetric::start(&launch(fault, &[]), None).unwrap();
+        let outputs = Tensor::from_f32([4, 2], &[0.5; 8]);
+        let batch = |first| Batch::new(vec![outputs.clone()], None, first);
+        let add = |cell: &dyn metric::Accumulator, first| {
+            let forward = Forward {
+                cell: CELL,
+                outputs: std::slice::from_ref(&outputs),
+                baseline: None,
+                batch: &batch(first),
+            };
+            cell.add(&forward).unwrap();
+        };
+        let before = start();
+        let cell = metric::open(&before, CELL).unwrap();
+        add(cell.as_ref(), 0);
+        let standing = cell.standing();
+        assert_eq!(
+            standing.as_ref().map(|standing| standing.samples),
+            expected.and(Some(4)),
+            "{fault}"
+        );
+        drop(cell);
+        let Some(standing) = standing else { continue };
+        let after = start();
+        let cell = metric::reopen(&after, CELL, &standing).unwrap();
+        add(cell.as_ref(), 4);
+        assert_eq!(Some(cell.finish().unwrap().value), expected, "{fault}");
+    }
+}
+
 #[test]
 fn each_fault_is_told_with_its_place_and_the_last_lines() {
     if !python() {

@@ -257,7 +257,7 @@ impl Wave<'_> {
                 .collect()
         };
         let (sums, first): (Vec<Sums<'_>>, usize) =
-            match take_up(self.metrics, self.memory, self.digests, self.dataset.len()) {
+            match take_up(names(), self.metrics, self.memory, self.digests, self.dataset.len()) {
                 Some(taken_up) => taken_up,
                 None => (names().map(open).collect::<Result<_, _>>()?, 0),
             };

@@ -46,8 +46,9 @@ pub trait Memory: Sync {
 /// One cell's metrics on their way.
 pub(super) type Sums<'a> = Vec<Box<dyn Accumulator + 'a>>;
 
-/// The sums of a pass that was left, and the number of samples in them; none when it cannot be taken up.
-pub(super) fn take_up<'a>(
+/// The sums of a pass that was left, its cells by `names`, and the number of samples in them; none when it cannot be taken up.
+pub(super) fn take_up<'a, 'n>(
+    names: impl Iterator<Item = &'n str>,
     metrics: &'a [&'a dyn Metric],
     memory: &dyn Memory,
     pass: &[Option<String>],
@@ -61,9 +62,9 @@ pub(super) fn take_up<'a>(
     if !fits {
         return None;
     }
-    let cells = standing.chunks(metrics.len()).map(|standing| {
+    let cells = names.zip(standing.chunks(metrics.len())).map(|(cell, standing)| {
         let sums = metrics.iter().zip(standing);
-        sums.map(|(metric, one)| metric::reopen(*metric, *one)).collect()
+        sums.map(|(metric, one)| metric::reopen(*metric, cell, one)).collect()
     });
     Some((cells.collect::<Option<_>>()?, first))
 }

@@ -6,14 +6,14 @@
 use super::runs;
 use super::sensitivity::{CELL, KIND};
 use super::shared::Shared;
-use crate::metric::Score;
+use crate::metric::{Score, SoFar};
 use crate::sensitivity::{Memory, Samples, Standing};
 use crate::store::{Document, Key, NewCell, Store};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Cells in the store.
 pub struct Stored<'a> {
@@ -25,8 +25,8 @@ pub struct Stored<'a> {
     grounds: Vec<Document>,
     /// The cells that were found or made.
     used: Mutex<BTreeSet<Key>>,
-    /// When sums were last written.
-    paused: Mutex<Instant>,
+    /// When it was last kept where a pass stands, and how long that took.
+    paused: Mutex<(Instant, Duration)>,
 }
 
 impl<'a> Stored<'a> {
@@ -37,7 +37,7 @@ impl<'a> Stored<'a> {
             fresh,
             grounds,
             used: Mutex::default(),
-            paused: Mutex::new(Instant::now()),
+            paused: Mutex::new((Instant::now(), Duration::ZERO)),
         }
     }
 
@@ -137,10 +137,19 @@ impl Memory for Stored<'_> {
 
     fn pause(&self, pass: &[Option<String>], standing: &dyn Fn() -> Option<Vec<Standing>>) {
         let mut last = self.paused.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.elapsed() < self.store.pace() {
+        let (at, took) = *last;
+        // Aggregates of other programs may have much to say: a twentieth of the time is for that, at most.
+        let pace = match self.store.pace() {
+            Duration::ZERO => Duration::ZERO,
+            pace => pace.max(took * 20),
+        };
+        if at.elapsed() < pace {
             return;
         }
-        let Some(standing) = standing() else { return };
+        let begun = Instant::now();
+        let standing = standing();
+        *last = (Instant::now(), begun.elapsed());
+        let Some(standing) = standing else { return };
         // Sums only save time, so nothing that is wrong with them, or with an input, ends the run here.
         let unchanged = self.shared.unchanged(self.store).map_err(|fault| fault.text());
         let kept = unchanged.and_then(|()| {
@@ -151,7 +160,7 @@ impl Memory for Stored<'_> {
         if let Err(fault) = kept {
             tracing::warn!("a crash would lose this pass: {fault}");
         }
-        *last = Instant::now();
+        *last = (Instant::now(), begun.elapsed());
     }
 
     fn resume(&self, pass: &[Option<String>]) -> Option<Vec<Standing>> {
@@ -166,18 +175,23 @@ impl Memory for Stored<'_> {
     }
 }
 
-/// Sums as JSON: samples, and the sum's bits, which no decimal has to carry.
+/// Sums as JSON: samples, and the sum's bits, which no decimal has to carry, or an aggregate's state.
 fn write_standing(standing: &[Standing]) -> Value {
-    let one = |one: &Standing| json!([one.samples, format!("{:016x}", one.sum.to_bits())]);
+    let one = |one: &Standing| match &one.so_far {
+        SoFar::Sum(sum) => json!([one.samples, format!("{:016x}", sum.to_bits())]),
+        SoFar::State(state) => json!([one.samples, {"state": state}]),
+    };
     standing.iter().map(one).collect()
 }
 
 fn read_standing(value: &Value) -> Option<Vec<Standing>> {
     let one = |one: &Value| {
         let samples = usize::try_from(one[0].as_u64()?).ok()?;
-        let bits = u64::from_str_radix(one[1].as_str()?, 16).ok()?;
-        let sum = f64::from_bits(bits);
-        Some(Standing { samples, sum })
+        let so_far = match one[1]["state"].as_str() {
+            Some(state) => SoFar::State(state.to_owned()),
+            None => SoFar::Sum(f64::from_bits(u64::from_str_radix(one[1].as_str()?, 16).ok()?)),
+        };
+        Some(Standing { samples, so_far })
     };
     value.as_array()?.iter().map(one).collect()
 }

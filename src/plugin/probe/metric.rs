@@ -194,11 +194,12 @@ impl Probe<'_> {
             cell: "second half".into(),
         };
         let answer = worker.ask(&ask, &[])?;
-        let state = answer.fields.get("state").and_then(|state| state.as_str());
-        let state = state.ok_or(Fault::Lacks("`state`, a string"))?;
+        let Said::State(state) = said(&answer, &Expected::State)? else {
+            return Err(Fault::Lacks("`state`, a string"));
+        };
         let ask = Ask::Merge {
             cell: "first half".into(),
-            state: state.to_owned(),
+            state,
         };
         worker.ask(&ask, &[])?;
         finish(worker, "first half")

@@ -30,6 +30,7 @@ if fault in ("fork", "stubborn", "die"):
     with open(sys.argv[2], "w") as file:
         file.write(str(left.pid))
 
+sums = {}
 while line := questions.readline():
     question = json.loads(line)
     questions.read(question.get("bytes", 0))
@@ -40,6 +41,7 @@ while line := questions.readline():
     if ask == "hello":
         form = "aggregate" if fault.startswith("aggregate") else "per_sample"
         answer.update(protocol=2 if fault == "version" else 1, kind="metric", form=form, tensors=["outputs"])
+        answer["mergeable"] = fault == "aggregate-sum"
     if ask == "values":
         first, samples = question["first"], question["samples"]
         values = list(range(first, first + samples))
@@ -76,9 +78,18 @@ while line := questions.readline():
             if fault == "refuse":
                 answer["error"] = "these samples are not mine"
         answer["values"] = values
+    cell = question.get("cell")
+    if ask == "reset":
+        sums[cell] = 0
+    if ask == "update":
+        sums[cell] += sum(range(question["first"], question["first"] + question["samples"]))
+    if ask == "state":
+        answer["state"] = str(sums[cell])
+    if ask == "merge":
+        sums[cell] += int(question["state"])
     if fault == "print":
         print("a stray print", ask)
     if ask == "finish":
-        answer["value"] = "nan" if fault == "aggregate-nan" else 0.5
+        answer["value"] = "nan" if fault == "aggregate-nan" else sums[cell] if fault == "aggregate-sum" else 0.5
         answer["parts"] = {"cat": 0.25, "dog": "nan"}
     say(json.dumps(answer).encode())
