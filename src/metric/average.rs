@@ -20,7 +20,7 @@ impl<'a> Average<'a> {
 
     /// Goes on from where an average stood.
     pub(super) fn resumed(judge: &'a dyn PerSample, standing: Standing) -> Average<'a> {
-        let partial = Mutex::new(Partial::resume(standing.samples, standing.sum));
+        let partial = Mutex::new(Partial::resume(standing));
         Average { judge, partial }
     }
 }
@@ -34,13 +34,12 @@ impl Accumulator for Average<'_> {
 
     fn standing(&self) -> Option<Standing> {
         let partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
-        let (samples, sum) = partial.sum();
-        partial.is_contiguous().then_some(Standing { samples, sum })
+        partial.standing()
     }
 
     fn finish(self: Box<Self>) -> Result<Score, MetricError> {
         let partial = self.partial.into_inner().unwrap_or_else(PoisonError::into_inner);
-        partial.finish().map(Score::from)
+        partial.score()
     }
 }
 

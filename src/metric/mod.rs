@@ -28,6 +28,7 @@ pub use partial::Partial;
 pub use scripted::Scripted;
 
 use crate::dataset::Batch;
+use crate::outcomes::Outcomes;
 use crate::tensor::{DType, Tensor};
 
 /// What one forward of one cell gave.
@@ -137,11 +138,13 @@ pub trait Accumulator: Send + Sync {
 }
 
 /// Where an average over samples stands.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Standing {
     /// Samples from the first on that are in the sum.
     pub samples: usize,
     pub sum: f64,
+    /// The samples one by one, where each was 0 or 1.
+    pub outcomes: Option<Outcomes>,
 }
 
 /// What a metric says in the end.
@@ -150,13 +153,26 @@ pub struct Score {
     pub value: f64,
     /// The number's parts where a metric tells them, such as one a class, by name and in the metric's order.
     pub parts: Vec<(String, f64)>,
+    /// The samples one by one, where the number is their average and each is 0 or 1. Not kept with a table.
+    pub outcomes: Option<Outcomes>,
+}
+
+impl Score {
+    /// The number and its parts alone.
+    pub fn without_outcomes(&self) -> Score {
+        Score {
+            value: self.value,
+            parts: self.parts.clone(),
+            outcomes: None,
+        }
+    }
 }
 
 impl From<f64> for Score {
     fn from(value: f64) -> Score {
         Score {
             value,
-            parts: Vec::new(),
+            ..Score::default()
         }
     }
 }

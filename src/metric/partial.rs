@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use super::MetricError;
+use super::{MetricError, Score, Standing};
+use crate::outcomes::Outcomes;
 
 /// The values of some samples; a commutative monoid under [`Partial::merge`], with `Partial::default()` as its unit.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -14,6 +15,8 @@ pub struct Partial {
     /// Samples `0..count` are in `sum`.
     count: usize,
     sum: f64,
+    /// Which of them were 1 and which 0; behind `count` for good once a value was neither.
+    outcomes: Outcomes,
     /// The first sample whose value was NaN.
     nan: Option<usize>,
     /// Runs of values that wait for those before them, by first sample.
@@ -38,11 +41,12 @@ impl Partial {
         partial
     }
 
-    /// Continues an average over samples `0..count`, of which `sum` was taken by [`Partial::sum`].
-    pub fn resume(count: usize, sum: f64) -> Partial {
+    /// Continues an average from where it stood.
+    pub fn resume(standing: Standing) -> Partial {
         Partial {
-            count,
-            sum,
+            count: standing.samples,
+            sum: standing.sum,
+            outcomes: standing.outcomes.unwrap_or_default(),
             ..Partial::default()
         }
     }
@@ -52,14 +56,18 @@ impl Partial {
         self.count + self.waiting.values().map(Vec::len).sum::<usize>()
     }
 
-    /// Count and sum of the samples from 0 on without a gap; what a checkpoint needs once nothing waits.
-    pub fn sum(&self) -> (usize, f64) {
-        (self.count, self.sum)
+    /// Where it stands, for [`Partial::resume`]; none while samples wait for one before them.
+    pub fn standing(&self) -> Option<Standing> {
+        self.waiting.is_empty().then(|| Standing {
+            samples: self.count,
+            sum: self.sum,
+            outcomes: self.outcomes(),
+        })
     }
 
-    /// Whether no sample waits for one before it.
-    pub fn is_contiguous(&self) -> bool {
-        self.waiting.is_empty()
+    /// The summed samples one by one, where each was 0 or 1.
+    fn outcomes(&self) -> Option<Outcomes> {
+        (self.outcomes.count() == self.count).then(|| self.outcomes.clone())
     }
 
     /// Takes the other's samples in.
@@ -71,7 +79,7 @@ impl Partial {
             return Err(MetricError::Twice { sample: 0 });
         }
         if other.count > 0 {
-            (self.count, self.sum) = (other.count, other.sum);
+            (self.count, self.sum, self.outcomes) = (other.count, other.sum, other.outcomes);
         }
         self.nan = self.nan.into_iter().chain(other.nan).min();
         for (first, values) in other.waiting {
@@ -94,8 +102,13 @@ impl Partial {
     /// Adds what directly follows the summed samples.
     fn fold(&mut self) {
         while let Some(values) = self.waiting.remove(&self.count) {
-            self.count += values.len();
-            self.sum = values.into_iter().fold(self.sum, |sum, value| sum + value);
+            for value in values {
+                if self.outcomes.count() == self.count {
+                    self.outcomes.push(value);
+                }
+                self.count += 1;
+                self.sum += value;
+            }
         }
     }
 
@@ -122,6 +135,18 @@ impl Partial {
         } else {
             Ok(mean)
         }
+    }
+
+    /// The average, and the samples that it is of where each is 0 or 1.
+    ///
+    /// # Errors
+    /// As [`Partial::finish`].
+    pub fn score(&self) -> Result<Score, MetricError> {
+        Ok(Score {
+            value: self.finish()?,
+            outcomes: self.outcomes(),
+            ..Score::default()
+        })
     }
 }
 
@@ -202,12 +227,24 @@ mod tests {
 
     #[test]
     fn a_checkpoint_continues() {
-        let mut whole = Partial::new(0, vec![0.1, 0.2]);
-        let (count, sum) = whole.sum();
-        let mut resumed = Partial::resume(count, sum);
-        for partial in [&mut whole, &mut resumed] {
-            partial.merge(Partial::new(2, vec![0.3])).unwrap();
+        for (begun, next) in [
+            ([0.1, 0.2], 0.3),
+            ([1.0, 0.0], 1.0),
+            ([1.0, 0.0], 0.5),
+            ([0.5, 1.0], 1.0),
+        ] {
+            let mut whole = Partial::new(0, begun.to_vec());
+            let mut resumed = Partial::resume(whole.standing().unwrap());
+            for partial in [&mut whole, &mut resumed] {
+                partial.merge(Partial::new(2, vec![next])).unwrap();
+            }
+            assert_eq!(whole.score(), resumed.score());
+            let binary = [begun[0], begun[1], next]
+                .iter()
+                .all(|value| matches!(value, 0.0 | 1.0));
+            assert_eq!(whole.score().unwrap().outcomes.is_some(), binary);
         }
-        assert_eq!(whole, resumed);
+        let waiting = Partial::new(1, vec![1.0]);
+        assert_eq!(waiting.standing(), None);
     }
 }

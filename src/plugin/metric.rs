@@ -286,7 +286,7 @@ impl Accumulator for Background<'_> {
         }
         match arrived.error.take() {
             Some(error) => Err(error),
-            None => arrived.partial.finish().map(Score::from),
+            None => arrived.partial.score(),
         }
     }
 }

@@ -63,7 +63,7 @@ pub(super) fn take_up<'a>(
     }
     let cells = standing.chunks(metrics.len()).map(|standing| {
         let sums = metrics.iter().zip(standing);
-        sums.map(|(metric, one)| metric::reopen(*metric, *one)).collect()
+        sums.map(|(metric, one)| metric::reopen(*metric, one.clone())).collect()
     });
     Some((cells.collect::<Option<_>>()?, first))
 }

@@ -2,15 +2,16 @@
 
 use super::shared::{Cut, Shared};
 use super::stored::Stored;
-use super::{data, inputs, layers, plugins};
+use super::{data, inputs, layers, plugins, tables};
 use crate::confidence::Aim;
 use crate::dataset::Dataset;
+use crate::history::{CELLS_FILE, CellKeys};
 use crate::mask::saliency::{Method, Ties};
 use crate::metric::Metric;
 use crate::pipeline::{Cells, Context, Failure, Outcome, Pending, Read, Share, Stage, Stop};
 use crate::runtime;
 use crate::sensitivity::{
-    Batching, EarlyStop, Estimates, Plan, Sampling, SensitivityError, Settings, Target, complete, estimate,
+    Batching, EarlyStop, Estimates, Plan, Sampling, SensitivityError, Settings, Table, Target, complete, estimate,
     group_targets, layer_targets, measure, micro_batch, shapes,
 };
 use crate::spec::{self, Compat, Granularity, StopMode};
@@ -30,8 +31,8 @@ pub const NAMES: &[&str] = &["sensitivity.csv", "sensitivity.json", "sensitivity
 
 /// Raised whenever the same cells make another table.
 const ALGORITHM: u32 = 1;
-/// Raised whenever the same perturbation gives another value.
-pub(super) const CELL: u32 = 2;
+/// Raised whenever the same perturbation gives another cell.
+pub(super) const CELL: u32 = 3;
 
 pub struct Sensitivity {
     shared: Arc<Shared>,
@@ -234,6 +235,7 @@ impl Sensitivity {
                     table,
                     estimated: Some(cells),
                     samples: dataset.len(),
+                    keys: None,
                 },
             ),
             None => {
@@ -255,6 +257,7 @@ impl Sensitivity {
                     table.computed += completed;
                     table.reused = table.reused.saturating_sub(completed);
                     Ok(Found {
+                        keys: keys(&memory, targets, &table),
                         table,
                         estimated: None,
                         samples: dataset.len(),
@@ -276,6 +279,19 @@ impl Sensitivity {
         })?;
         Ok((found, memory.used()))
     }
+}
+
+/// Where the store has the cells of a table.
+fn keys(memory: &Stored<'_>, targets: &[Target], table: &Table) -> Option<CellKeys> {
+    let mut keys = CellKeys::new(memory.key(None)?);
+    for cell in &table.cells {
+        keys.insert(
+            &targets[cell.target].name,
+            cell.sparsity,
+            memory.key(cell.digest.as_deref())?,
+        );
+    }
+    Some(keys)
 }
 
 impl Stage for Sensitivity {
@@ -367,6 +383,9 @@ impl Stage for Sensitivity {
         outcome
             .files
             .insert("sensitivity.json".into(), json(&self.step, &targets, &found, &metrics)?);
+        if let Some(keys) = &found.keys {
+            outcome.files.insert(CELLS_FILE.into(), tables::json(keys)?);
+        }
         outcome.summary = summary(&targets, table, &metrics);
         outcome.summary.extend(found.saved());
         self.shared.unchanged(context.store)?;

@@ -379,9 +379,10 @@ impl<'a> Survey<'a> {
     /// Takes the result of a cell that is over; exact values are kept as such.
     fn note(&mut self, cell: &Running<'_>) -> Result<(), SensitivityError> {
         let result = match cell.exact(&self.order)? {
-            Some(value) => {
-                let kept = [(Some(cell.digest.to_owned()), value)];
-                self.memory.keep(&kept).map_err(SensitivityError::Memory)?;
+            Some(score) => {
+                let value = score.value;
+                let kept = [(Some(cell.digest.to_owned()), vec![score])];
+                self.memory.keep_scores(&kept).map_err(SensitivityError::Memory)?;
                 self.exact(value)
             }
             None => cell.estimated(self.baseline, judge(self.metric)?.bounds()),
