@@ -214,7 +214,8 @@ impl<'a> Engine<'a> {
         for (digest, scores) in digests.iter().zip(all) {
             match scores {
                 Ok(scores) if !self.found.contains_key(digest) => {
-                    self.found.insert(digest.clone(), scores.clone());
+                    let plain = scores.iter().map(Score::without_outcomes).collect();
+                    self.found.insert(digest.clone(), plain);
                     kept.push((digest.clone(), scores));
                 }
                 Ok(_) => {}

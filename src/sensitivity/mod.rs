@@ -71,6 +71,8 @@ pub struct Cell {
     pub of: usize,
     /// Whether this value ended the row.
     pub stop: bool,
+    /// What is done to the weights; none when nothing is.
+    pub digest: Option<String>,
 }
 
 /// A table of cells, target by target, sparsities ascending.

@@ -2,16 +2,17 @@
 
 use super::shared::{Cut, Shared};
 use super::stored::Stored;
-use super::{data, inputs, layers, plugins};
+use super::{data, inputs, layers, plugins, tables};
 use crate::confidence::Aim;
 use crate::dataset::{Dataset, DatasetError};
 use crate::graph::{Graph, ValueId};
+use crate::history::{CELLS_FILE, CellKeys};
 use crate::mask::saliency::{Method, Ties};
 use crate::metric::Metric;
 use crate::pipeline::{Cells, Context, Failure, Outcome, Pending, Read, Share, Stage, Stop};
 use crate::runtime;
 use crate::sensitivity::{
-    Batching, Budget, EarlyStop, Estimates, Footprint, Plan, Sampling, SensitivityError, Settings, Target, WAVE,
+    Batching, Budget, EarlyStop, Estimates, Footprint, Plan, Sampling, SensitivityError, Settings, Table, Target, WAVE,
     complete, estimate, group_targets, layer_targets, measure, micro_batch, shapes,
 };
 use crate::spec::{self, Compat, Granularity, StopMode};
@@ -35,8 +36,8 @@ const ALGORITHM: u32 = 1;
 /// Progress is told in millions of multiply-accumulates.
 const PROGRESS: u64 = 1_000_000;
 
-/// Raised whenever the same perturbation gives another value.
-pub(super) const CELL: u32 = 2;
+/// Raised whenever the same perturbation gives another cell.
+pub(super) const CELL: u32 = 3;
 
 pub struct Sensitivity {
     shared: Arc<Shared>,
@@ -283,6 +284,7 @@ impl Sensitivity {
                     table,
                     estimated: Some(cells),
                     samples: dataset.len(),
+                    keys: None,
                 },
             ),
             None => {
@@ -304,6 +306,7 @@ impl Sensitivity {
                     table.computed += completed;
                     table.reused = table.reused.saturating_sub(completed);
                     Ok(Found {
+                        keys: keys(&memory, targets, &table),
                         table,
                         estimated: None,
                         samples: dataset.len(),
@@ -356,6 +359,19 @@ fn unread(fault: DatasetError) -> Failure {
         DatasetError::Stopped => Failure::Stopped(Cells::default()),
         fault => Failure::of(fault),
     }
+}
+
+/// Where the store has the cells of a table.
+fn keys(memory: &Stored<'_>, targets: &[Target], table: &Table) -> Option<CellKeys> {
+    let mut keys = CellKeys::new(memory.key(None)?);
+    for cell in &table.cells {
+        keys.insert(
+            &targets[cell.target].name,
+            cell.sparsity,
+            memory.key(cell.digest.as_deref())?,
+        );
+    }
+    Some(keys)
 }
 
 impl Stage for Sensitivity {
@@ -456,6 +472,9 @@ impl Stage for Sensitivity {
         outcome
             .files
             .insert("sensitivity.json".into(), json(&self.step, &targets, &found, &metrics)?);
+        if let Some(keys) = &found.keys {
+            outcome.files.insert(CELLS_FILE.into(), tables::json(keys)?);
+        }
         outcome.summary = summary(&targets, table, &metrics);
         outcome.summary.extend(found.saved());
         self.shared.unchanged(context.store)?;
