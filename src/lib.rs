@@ -15,7 +15,7 @@
 //! cli → report → stages → history → pipeline → {store, spec}    cli → schedule → spec
 //! stages → sensitivity → prune → mask → topology → ops → labels → graph → tensor
 //! readers → {formats, graph}    {runtime, lower} → graph    dataset → formats    metric → {dataset, graph}
-//! plugin → {metric, formats}    sensitivity → confidence
+//! plugin → {metric, formats}    sensitivity → confidence    {metric, history} → outcomes
 //! ```
 //!
 //! Five ideas carry it.
@@ -50,6 +50,7 @@ pub mod lower;
 pub mod mask;
 pub mod metric;
 pub mod ops;
+pub mod outcomes;
 pub mod pipeline;
 pub mod plugin;
 pub mod prune;

@@ -2,6 +2,7 @@
 
 mod suite {
     mod architecture;
+    mod bench;
     mod broken_archives;
     #[cfg(feature = "torch")]
     mod cells;
@@ -28,6 +29,8 @@ mod suite {
     mod mask_fix;
     #[cfg(feature = "torch")]
     mod measure;
+    #[cfg(feature = "torch")]
+    mod memory;
     #[cfg(feature = "torch")]
     mod metrics;
     #[cfg(feature = "torch")]

@@ -35,7 +35,7 @@ pub fn diff(args: &Args) -> Result<Exit, CliError> {
         None => {
             let before = history::find(&store, &args.before, None)?;
             let after = history::find(&store, &args.after, None)?;
-            show_runs(&before, &after, args.json)?;
+            show_runs(&before, &after, &store, args.json)?;
         }
         Some(file) => {
             let before = Past::read(&args.before, file)?;
@@ -46,8 +46,8 @@ pub fn diff(args: &Args) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-fn show_runs(before: &RunRecord, after: &RunRecord, as_json: bool) -> Result<(), CliError> {
-    let comparison = compare(before, after);
+fn show_runs(before: &RunRecord, after: &RunRecord, store: &Store, as_json: bool) -> Result<(), CliError> {
+    let comparison = compare(before, after, store);
     answer(&if as_json {
         let found = comparison_fields(&comparison);
         pretty(&json!({"before": before.id, "after": after.id, "fields": found["fields"], "steps": found["steps"]}))
@@ -150,7 +150,7 @@ fn show_revisions(before: &Past, after: &Past, store: &Store, as_json: bool) -> 
             (_, None) => text += &format!("no longer a pipeline at {}\n", words.1),
             (Some(old), Some(new)) => match &runs {
                 (Some(earlier), Some(later)) => {
-                    let comparison = compare(earlier, later);
+                    let comparison = compare(earlier, later, store);
                     text += &report::comparison(&comparison);
                     entry["runs"] = json!([earlier.id, later.id]);
                     let found = comparison_fields(&comparison);

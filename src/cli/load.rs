@@ -3,7 +3,7 @@
 use super::{CliError, say};
 use crate::history::RunRecord;
 use crate::pipeline::{Dag, Failure, InputRecord, Stop};
-use crate::spec::{self, Diagnostic, Hook, Outside, Schedule, Set, Spec};
+use crate::spec::{self, Diagnostic, Hook, Memory, Outside, Schedule, Set, Spec};
 use crate::stages::explain::{ExplainError, Explanation, explain};
 use crate::stages::{self, Shared};
 use crate::store::Store;
@@ -178,6 +178,13 @@ pub fn with_model(file: &Path, sets: &[String]) -> Result<Vec<Loaded>, CliError>
 pub fn lowering(loaded: &[Loaded], lower: bool) {
     let plain = loaded.iter().filter(|_| !lower);
     plain.for_each(|one| one.shared.run_plain());
+}
+
+/// Allows all of them so much memory, where the command line says so.
+pub fn limit(loaded: &[Loaded], memory: Option<&Memory>) {
+    if let Some(memory) = memory {
+        loaded.iter().for_each(|one| one.shared.limit_memory(memory.bytes()));
+    }
 }
 
 /// Contents that cannot be read: a run finds out by itself, `check` asks.

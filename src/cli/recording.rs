@@ -52,6 +52,7 @@ impl<'a> Recording<'a> {
             inputs: Vec::new(),
             stages: Vec::new(),
             versions: crate::stages::versions(),
+            pinned: false,
         };
         let recording = Recording {
             store,

@@ -1,4 +1,4 @@
-//! `runs` and `runs show ID`: what ran, and how it ended.
+//! `runs`, `runs show RUN`, `runs pin RUN`, `runs unpin RUN`: what ran, how it ended, and whose results stay.
 
 use super::{CliError, Exit, StoreArgs, answer};
 use crate::history::{self, RunRecord};
@@ -25,6 +25,19 @@ pub struct Args {
 enum Verb {
     /// Tell all about one run.
     Show(Show),
+    /// Keep a run's results whatever `gc` is told.
+    Pin(Pin),
+    /// Let `gc` take a run's results again.
+    Unpin(Pin),
+}
+
+#[derive(Debug, clap::Args)]
+struct Pin {
+    /// A run: its id, the beginning of it, `last`, `last_success`, or `last~1` for the one before.
+    #[arg(value_name = "RUN")]
+    run: String,
+    #[command(flatten)]
+    store: StoreArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -40,14 +53,32 @@ struct Show {
 }
 
 pub fn runs(args: &Args) -> Result<Exit, CliError> {
-    if let Some(Verb::Show(show)) = &args.verb {
-        let run = history::find(&Store::peek(&show.store.place()), &show.run, None)?;
-        answer(&match show.json {
-            true => pretty(&run.to_value()),
-            false => run_details(&run),
-        })?;
-        return Ok(Exit::Done);
+    match &args.verb {
+        Some(Verb::Show(show)) => {
+            let run = history::find(&Store::peek(&show.store.place()), &show.run, None)?;
+            answer(&match show.json {
+                true => pretty(&run.to_value()),
+                false => run_details(&run),
+            })?;
+        }
+        Some(Verb::Pin(one)) => pin(one, true)?,
+        Some(Verb::Unpin(one)) => pin(one, false)?,
+        None => list(args)?,
     }
+    Ok(Exit::Done)
+}
+
+fn pin(args: &Pin, pinned: bool) -> Result<(), CliError> {
+    let store = args.store.existing()?;
+    let run = history::find(&store, &args.run, None)?;
+    store.pin(&run.id, pinned)?;
+    answer(&match pinned {
+        true => format!("run {} of {} is pinned: gc leaves its results\n", run.id, run.name),
+        false => format!("run {} of {} is not pinned\n", run.id, run.name),
+    })
+}
+
+fn list(args: &Args) -> Result<(), CliError> {
     let mut found = history::runs(&Store::peek(&args.store.place()), args.pipeline.as_deref())?;
     found.reverse();
     answer(&match args.json {
@@ -55,7 +86,7 @@ pub fn runs(args: &Args) -> Result<Exit, CliError> {
         false if found.is_empty() => "no runs yet\n".to_owned(),
         false => run_table(&found),
     })?;
-    Ok(Exit::Done)
+    Ok(())
 }
 
 /// A run in a list of many.
@@ -69,6 +100,7 @@ fn outline(run: &RunRecord) -> Value {
         "seconds": run.seconds,
         "file": run.file,
         "git": run.git,
+        "pinned": run.pinned,
     })
 }
 

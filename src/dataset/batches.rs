@@ -24,6 +24,13 @@ pub struct Batches {
 impl Batches {
     pub(super) fn start(dataset: Dataset, batch_size: usize, first: usize) -> Batches {
         let remaining = dataset.len().saturating_sub(first).div_ceil(batch_size);
+        if remaining == 0 {
+            // A pass that was left after its last batch goes on from here.
+            return Batches {
+                reading: None,
+                remaining,
+            };
+        }
         // One batch is in the reader's hands while the channel is full.
         let (sender, receiver) = sync_channel(READ_AHEAD - 1);
         let read = move || {

@@ -1,7 +1,8 @@
 //! How two runs differ: which fields changed, and which cells moved by how much.
 
+use super::noise::Pairs;
 use super::{RunRecord, StageEntry};
-use crate::store::{Change, Document};
+use crate::store::{Change, Document, Store};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -61,7 +62,7 @@ pub struct Moved {
     /// Cells of one run only: layer and sparsity.
     pub only_before: Vec<(String, f64)>,
     pub only_after: Vec<(String, f64)>,
-    /// Why nothing says whether chance alone explains what moved; none where nothing moved.
+    /// Why nothing says of some numbers that moved whether chance alone explains that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub untested: Option<&'static str>,
 }
@@ -77,16 +78,35 @@ pub struct CellMove {
     pub before: f64,
     pub after: f64,
     pub change: f64,
+    /// The probability of such a difference by chance, corrected for the number of tests; where it could be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub within_noise: Option<bool>,
 }
 
-/// Compares two runs.
-pub fn compare(before: &RunRecord, after: &RunRecord) -> Comparison {
+impl CellMove {
+    fn new(cell: Option<(&str, f64)>, before: f64, after: f64) -> CellMove {
+        CellMove {
+            layer: cell.map(|(layer, _)| layer.to_owned()),
+            sparsity: cell.map(|(_, sparsity)| sparsity),
+            before,
+            after,
+            change: after - before,
+            p: None,
+            within_noise: None,
+        }
+    }
+}
+
+/// Compares two runs of one store.
+pub fn compare(before: &RunRecord, after: &RunRecord, store: &Store) -> Comparison {
     let earlier = before.stages.iter().filter(|stage| after.stage(&stage.id).is_none());
     let steps = after.stages.iter().chain(earlier);
     Comparison {
         fields: changed_fields(&fields(before), &fields(after)),
         steps: steps
-            .map(|stage| step(before.stage(&stage.id), after.stage(&stage.id), stage))
+            .map(|stage| step(before.stage(&stage.id), after.stage(&stage.id), stage, store))
             .collect(),
     }
 }
@@ -129,14 +149,16 @@ fn by_id(spec: &Value) -> Value {
     spec
 }
 
-fn step(before: Option<&StageEntry>, after: Option<&StageEntry>, either: &StageEntry) -> StepDifference {
+fn step(before: Option<&StageEntry>, after: Option<&StageEntry>, either: &StageEntry, store: &Store) -> StepDifference {
     let files = |entry: Option<&StageEntry>| entry.map(|entry| entry.files.clone()).unwrap_or_default();
     let (old, new) = (files(before), files(after));
     let mut names: Vec<String> = old.keys().chain(new.keys()).cloned().collect();
     names.sort_unstable();
     names.dedup();
     names.retain(|name| old.get(name) != new.get(name));
-    let cells = before.zip(after).and_then(|(before, after)| moved(before, after));
+    let cells = before
+        .zip(after)
+        .and_then(|(before, after)| moved(before, after, store));
     StepDifference {
         id: either.id.clone(),
         kind: either.kind.clone(),
@@ -148,24 +170,18 @@ fn step(before: Option<&StageEntry>, after: Option<&StageEntry>, either: &StageE
 }
 
 /// How the table of a step moved; none where there are not two of one metric.
-fn moved(before: &StageEntry, after: &StageEntry) -> Option<Moved> {
+fn moved(before: &StageEntry, after: &StageEntry, store: &Store) -> Option<Moved> {
     let (old, new) = (before.values.as_ref()?, after.values.as_ref()?);
     if old.metric != new.metric {
         return None;
     }
-    let change = |cell: Option<(&str, f64)>, before: f64, after: f64| CellMove {
-        layer: cell.map(|(layer, _)| layer.to_owned()),
-        sparsity: cell.map(|(_, sparsity)| sparsity),
-        before,
-        after,
-        change: after - before,
-    };
-    let (mut moved, mut only_after, mut equal) = (Vec::new(), Vec::new(), 0);
+    let mut baseline = CellMove::new(None, old.baseline, new.baseline);
+    let (mut moved, mut only_after, mut equal) = (Vec::new(), Vec::new(), Vec::new());
     for (layer, sparsity, value) in new.cells() {
         match old.cell(layer, sparsity) {
             None => only_after.push((layer.to_owned(), sparsity)),
-            Some(earlier) if earlier == value => equal += 1,
-            Some(earlier) => moved.push(change(Some((layer, sparsity)), earlier, value)),
+            Some(earlier) if earlier == value => equal.push((layer, sparsity)),
+            Some(earlier) => moved.push(CellMove::new(Some((layer, sparsity)), earlier, value)),
         }
     }
     let only_before = old
@@ -174,17 +190,29 @@ fn moved(before: &StageEntry, after: &StageEntry) -> Option<Moved> {
     let only_before = only_before
         .map(|(layer, sparsity, _)| (layer.to_owned(), sparsity))
         .collect();
-    let data = |entry: &StageEntry| entry.document.pointer("/ground/data").cloned();
-    let untested = match data(before) == data(after) {
-        true => "the outcomes of single samples are not stored",
-        false => "they were measured on different samples",
+    let whole_moved = old.baseline != new.baseline;
+    let mut differing: Vec<&mut CellMove> = moved.iter_mut().collect();
+    if whole_moved {
+        differing.push(&mut baseline);
+    }
+    let untested = match differing.is_empty() {
+        true => None,
+        false => match Pairs::new(before, after, store) {
+            Err(why) => Some(why),
+            Ok(pairs) => {
+                let again = |cell| usize::from(!pairs.is_same(cell));
+                let whole = if whole_moved { 0 } else { again(None) };
+                let unmoved = equal.iter().map(|&cell| again(Some(cell))).sum::<usize>() + whole;
+                pairs.test(&mut differing, unmoved)
+            }
+        },
     };
     Some(Moved {
         metric: new.metric.clone(),
-        baseline: change(None, old.baseline, new.baseline),
-        untested: (old.baseline != new.baseline || !moved.is_empty()).then_some(untested),
+        baseline,
+        untested,
         moved,
-        equal,
+        equal: equal.len(),
         only_before,
         only_after,
     })

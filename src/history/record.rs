@@ -62,6 +62,9 @@ pub struct RunRecord {
     pub inputs: Vec<InputRecord>,
     pub stages: Vec<StageEntry>,
     pub versions: Versions,
+    /// Whether its results stay whatever `gc` is told. Never stored with it.
+    #[serde(skip)]
+    pub pinned: bool,
 }
 
 /// What became of one stage.

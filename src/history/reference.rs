@@ -51,6 +51,7 @@ fn read(store: &Store, id: &str) -> Result<Option<RunRecord>, HistoryError> {
     if record.status == Status::Running && !store.is_running(id) {
         record.status = Status::Killed;
     }
+    record.pinned = store.is_pinned(id);
     Ok(Some(record))
 }
 

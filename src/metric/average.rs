@@ -19,8 +19,8 @@ impl<'a> Average<'a> {
     }
 
     /// Goes on from where an average stood.
-    pub(super) fn resumed(judge: &'a dyn PerSample, samples: usize, sum: f64) -> Average<'a> {
-        let partial = Mutex::new(Partial::resume(samples, sum));
+    pub(super) fn resumed(judge: &'a dyn PerSample, partial: Partial) -> Average<'a> {
+        let partial = Mutex::new(partial);
         Average { judge, partial }
     }
 }
@@ -39,7 +39,7 @@ impl Accumulator for Average<'_> {
 
     fn finish(self: Box<Self>) -> Result<Score, MetricError> {
         let partial = self.partial.into_inner().unwrap_or_else(PoisonError::into_inner);
-        partial.finish().map(Score::from)
+        partial.score()
     }
 }
 

@@ -28,6 +28,7 @@ pub use partial::Partial;
 pub use scripted::Scripted;
 
 use crate::dataset::Batch;
+use crate::outcomes::Outcomes;
 use crate::tensor::{DType, Tensor};
 
 /// What one forward of one cell gave.
@@ -166,8 +167,8 @@ pub struct Standing {
 /// What the samples of a cell came to so far.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SoFar {
-    /// The sum of an average.
-    Sum(f64),
+    /// The sum of an average, and the samples one by one where each was 0 or 1.
+    Sum { sum: f64, outcomes: Option<Outcomes> },
     /// What an aggregate's own words for it are.
     State(String),
 }
@@ -178,13 +179,26 @@ pub struct Score {
     pub value: f64,
     /// The number's parts where a metric tells them, such as one a class, by name and in the metric's order.
     pub parts: Vec<(String, f64)>,
+    /// The samples one by one, where the number is their average and each is 0 or 1. Not kept with a table.
+    pub outcomes: Option<Outcomes>,
+}
+
+impl Score {
+    /// The number and its parts alone.
+    pub fn without_outcomes(&self) -> Score {
+        Score {
+            value: self.value,
+            parts: self.parts.clone(),
+            outcomes: None,
+        }
+    }
 }
 
 impl From<f64> for Score {
     fn from(value: f64) -> Score {
         Score {
             value,
-            parts: Vec::new(),
+            ..Score::default()
         }
     }
 }
@@ -206,9 +220,12 @@ pub fn open<'a>(metric: &'a dyn Metric, cell: &str) -> Result<Box<dyn Accumulato
 /// Takes a cell up from where it stood; none where the metric cannot.
 pub fn reopen<'a>(metric: &'a dyn Metric, cell: &str, standing: &Standing) -> Option<Box<dyn Accumulator + 'a>> {
     match (metric.form(), &standing.so_far) {
-        (Form::PerSample(judge), SoFar::Sum(sum)) => match judge.in_background() {
+        (Form::PerSample(judge), SoFar::Sum { sum, outcomes }) => match judge.in_background() {
             Some(elsewhere) => elsewhere.reopen(cell, standing),
-            None => Some(Box::new(Average::resumed(judge, standing.samples, *sum))),
+            None => {
+                let partial = Partial::resume(standing.samples, *sum, outcomes.clone());
+                Some(Box::new(Average::resumed(judge, partial)))
+            }
         },
         (Form::Aggregate(aggregate), _) => aggregate.reopen(cell, standing),
         (Form::PerSample(_), SoFar::State(_)) => None,

@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{MetricError, SoFar, Standing};
+use super::{MetricError, Score, SoFar, Standing};
+use crate::outcomes::Outcomes;
 
 /// The values of some samples; a commutative monoid under [`Partial::merge`], with `Partial::default()` as its unit.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -14,6 +15,8 @@ pub struct Partial {
     /// Samples `0..count` are in `sum`.
     count: usize,
     sum: f64,
+    /// Which of them were 1 and which 0; behind `count` for good once a value was neither.
+    outcomes: Outcomes,
     /// The first sample whose value was NaN.
     nan: Option<usize>,
     /// Runs of values that wait for those before them, by first sample.
@@ -38,11 +41,12 @@ impl Partial {
         partial
     }
 
-    /// Continues an average over samples `0..count`, of which `sum` was taken by [`Partial::sum`].
-    pub fn resume(count: usize, sum: f64) -> Partial {
+    /// Continues an average from where it stood.
+    pub fn resume(samples: usize, sum: f64, outcomes: Option<Outcomes>) -> Partial {
         Partial {
-            count,
+            count: samples,
             sum,
+            outcomes: outcomes.unwrap_or_default(),
             ..Partial::default()
         }
     }
@@ -52,18 +56,21 @@ impl Partial {
         self.count + self.waiting.values().map(Vec::len).sum::<usize>()
     }
 
-    /// Count and sum of the samples from 0 on without a gap; what a checkpoint needs once nothing waits.
-    pub fn sum(&self) -> (usize, f64) {
-        (self.count, self.sum)
-    }
-
     /// What goes on from here later, once no sample waits for one before it, unless one has failed already.
     pub fn standing(&self) -> Option<Standing> {
         let goes_on = self.waiting.is_empty() && self.nan.is_none();
-        goes_on.then_some(Standing {
+        goes_on.then(|| Standing {
             samples: self.count,
-            so_far: SoFar::Sum(self.sum),
+            so_far: SoFar::Sum {
+                sum: self.sum,
+                outcomes: self.outcomes(),
+            },
         })
+    }
+
+    /// The summed samples one by one, where each was 0 or 1.
+    fn outcomes(&self) -> Option<Outcomes> {
+        (self.outcomes.count() == self.count).then(|| self.outcomes.clone())
     }
 
     /// Takes the other's samples in.
@@ -75,7 +82,7 @@ impl Partial {
             return Err(MetricError::Twice { sample: 0 });
         }
         if other.count > 0 {
-            (self.count, self.sum) = (other.count, other.sum);
+            (self.count, self.sum, self.outcomes) = (other.count, other.sum, other.outcomes);
         }
         self.nan = self.nan.into_iter().chain(other.nan).min();
         for (first, values) in other.waiting {
@@ -98,8 +105,13 @@ impl Partial {
     /// Adds what directly follows the summed samples.
     fn fold(&mut self) {
         while let Some(values) = self.waiting.remove(&self.count) {
-            self.count += values.len();
-            self.sum = values.into_iter().fold(self.sum, |sum, value| sum + value);
+            for value in values {
+                if self.outcomes.count() == self.count {
+                    self.outcomes.push(value);
+                }
+                self.count += 1;
+                self.sum += value;
+            }
         }
     }
 
@@ -126,6 +138,18 @@ impl Partial {
         } else {
             Ok(mean)
         }
+    }
+
+    /// The average, and the samples that it is of where each is 0 or 1.
+    ///
+    /// # Errors
+    /// As [`Partial::finish`].
+    pub fn score(&self) -> Result<Score, MetricError> {
+        Ok(Score {
+            value: self.finish()?,
+            outcomes: self.outcomes(),
+            ..Score::default()
+        })
     }
 }
 
@@ -206,12 +230,27 @@ mod tests {
 
     #[test]
     fn a_checkpoint_continues() {
-        let mut whole = Partial::new(0, vec![0.1, 0.2]);
-        let (count, sum) = whole.sum();
-        let mut resumed = Partial::resume(count, sum);
-        for partial in [&mut whole, &mut resumed] {
-            partial.merge(Partial::new(2, vec![0.3])).unwrap();
+        for (begun, next) in [
+            ([0.1, 0.2], 0.3),
+            ([1.0, 0.0], 1.0),
+            ([1.0, 0.0], 0.5),
+            ([0.5, 1.0], 1.0),
+        ] {
+            let mut whole = Partial::new(0, begun.to_vec());
+            let Some(SoFar::Sum { sum, outcomes }) = whole.standing().map(|standing| standing.so_far) else {
+                panic!("an average has a sum");
+            };
+            let mut resumed = Partial::resume(2, sum, outcomes);
+            for partial in [&mut whole, &mut resumed] {
+                partial.merge(Partial::new(2, vec![next])).unwrap();
+            }
+            assert_eq!(whole.score(), resumed.score());
+            let binary = [begun[0], begun[1], next]
+                .iter()
+                .all(|value| matches!(value, 0.0 | 1.0));
+            assert_eq!(whole.score().unwrap().outcomes.is_some(), binary);
         }
-        assert_eq!(whole, resumed);
+        let waiting = Partial::new(1, vec![1.0]);
+        assert_eq!(waiting.standing(), None);
     }
 }

@@ -68,7 +68,11 @@ impl Accumulator for Counts {
             return Err(MetricError::Empty);
         }
         let value = parts.iter().map(|(_, accuracy)| accuracy).sum::<f64>() / parts.len() as f64;
-        Ok(Score { value, parts })
+        Ok(Score {
+            value,
+            parts,
+            outcomes: None,
+        })
     }
 }
 

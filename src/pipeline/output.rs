@@ -22,6 +22,7 @@ impl Output {
     pub fn open(folder: &Path, patience: &mut Patience<'_>) -> Result<Output, Busy> {
         files::make_folder(folder)?;
         let lock = Lock::folder(folder, patience)?;
+        remove_rubbish(folder)?;
         let previous = Output::previous(folder);
         Ok(Output {
             folder: folder.into(),
@@ -47,6 +48,7 @@ impl Output {
     pub(super) fn place(&self, stage: &dyn Stage, artifact: &Artifact) -> Result<bool, StoreError> {
         let folder = self.folder.join(stage.id());
         files::make_folder(&folder)?;
+        remove_rubbish(&folder)?;
         let mut changed = false;
         // A name that begins with a dot stays in the store: it is for later comparisons, not for the user.
         for name in artifact.files.keys().filter(|name| !name.starts_with('.')) {
@@ -128,11 +130,7 @@ fn remove_step(folder: &Path, names: &[&str]) -> Result<(), StoreError> {
     for name in written(folder, names)? {
         remove_file(&folder.join(name))?;
     }
-    for entry in files::at(fs::read_dir(folder), "cannot read", folder)?.flatten() {
-        if entry.file_name().to_string_lossy().starts_with(files::TEMPORARY) {
-            remove_file(&entry.path())?;
-        }
-    }
+    remove_rubbish(folder)?;
     match fs::remove_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
             tracing::warn!("{} is left, for it holds files that no step wrote", folder.display());
@@ -141,6 +139,17 @@ fn remove_step(folder: &Path, names: &[&str]) -> Result<(), StoreError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => files::at(other, "cannot delete", folder),
     }
+}
+
+/// Deletes what runs that were killed left under temporary names.
+fn remove_rubbish(folder: &Path) -> Result<(), StoreError> {
+    for entry in files::at(fs::read_dir(folder), "cannot read", folder)?.flatten() {
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        if is_file && entry.file_name().to_string_lossy().starts_with(files::TEMPORARY) {
+            remove_file(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Deletes a file and says whether it was there.

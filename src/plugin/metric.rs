@@ -234,9 +234,11 @@ impl Aggregate for CommandMetric {
 
     fn reopen(&self, cell: &str, standing: &Standing) -> Option<Box<dyn Accumulator + '_>> {
         match (self.hello.form, &standing.so_far) {
-            (FormName::PerSample, SoFar::Sum(sum)) => {
-                Some(Box::new(self.background(Partial::resume(standing.samples, *sum))))
-            }
+            (FormName::PerSample, SoFar::Sum { sum, outcomes }) => Some(Box::new(self.background(Partial::resume(
+                standing.samples,
+                *sum,
+                outcomes.clone(),
+            )))),
             (FormName::Aggregate, SoFar::State(state)) if self.hello.mergeable => {
                 let cell = self.ordered(cell, standing.samples).ok()?;
                 let merge = Ask::Merge {
@@ -335,7 +337,7 @@ impl Accumulator for Background<'_> {
         let mut arrived = self.values.all();
         match arrived.error.take() {
             Some(error) => Err(error),
-            None => arrived.partial.finish().map(Score::from),
+            None => arrived.partial.score(),
         }
     }
 }

@@ -367,6 +367,7 @@ fn score(answer: &Answer) -> Result<Score, Fault> {
     Ok(Score {
         value: read(value)?,
         parts,
+        outcomes: None,
     })
 }
 

@@ -9,7 +9,7 @@ const SHORT: usize = 12;
 
 /// The runs of a store as a table, in the given order.
 pub fn run_table(runs: &[RunRecord]) -> String {
-    let header = ["id", "started (UTC)", "pipeline", "ended", "took", "commit"].map(str::to_owned);
+    let header = ["id", "started (UTC)", "pipeline", "ended", "took", "commit", ""].map(str::to_owned);
     let rows = runs.iter().map(|run| {
         [
             run.id.clone(),
@@ -21,6 +21,7 @@ pub fn run_table(runs: &[RunRecord]) -> String {
                 let dirty = if git.dirty { "+" } else { "" };
                 format!("{}{dirty}", short(&git.commit))
             }),
+            if run.pinned { "pinned".into() } else { String::new() },
         ]
     });
     columns(&std::iter::once(header).chain(rows).collect::<Vec<_>>())
@@ -60,7 +61,8 @@ pub(super) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
 
 /// Everything about one run that a person asks first.
 pub fn run_details(run: &RunRecord) -> String {
-    let mut text = format!("run {}: {}\n", run.id, ended(run));
+    let pinned = if run.pinned { ", pinned" } else { "" };
+    let mut text = format!("run {}: {}{pinned}\n", run.id, ended(run));
     let took = run
         .seconds
         .map_or_else(String::new, |seconds| format!(", took {}", duration(seconds)));
@@ -173,7 +175,7 @@ fn moved(text: &mut String, cells: &Moved) {
         arrow(&cells.baseline)
     );
     if !cells.moved.is_empty() {
-        let header = ["layer", "sparsity", "before", "after", "change"].map(str::to_owned);
+        let header = ["layer", "sparsity", "before", "after", "change", ""].map(str::to_owned);
         let rows = cells.moved.iter().map(|cell| {
             [
                 cell.layer.clone().unwrap_or_default(),
@@ -181,6 +183,7 @@ fn moved(text: &mut String, cells: &Moved) {
                 format!("{:.4}", cell.before),
                 format!("{:.4}", cell.after),
                 format!("{:+.4}", cell.change),
+                verdict(cell),
             ]
         });
         for line in columns(&std::iter::once(header).chain(rows).collect::<Vec<_>>()).lines() {
@@ -205,8 +208,27 @@ fn moved(text: &mut String, cells: &Moved) {
 }
 
 fn arrow(cell: &CellMove) -> String {
-    match cell.before == cell.after {
-        true => format!("{:.4}", cell.after),
-        false => format!("{:.4} → {:.4} ({:+.4})", cell.before, cell.after, cell.change),
+    if cell.before == cell.after {
+        return format!("{:.4}", cell.after);
+    }
+    let moved = format!("{:.4} → {:.4} ({:+.4})", cell.before, cell.after, cell.change);
+    match verdict(cell) {
+        verdict if verdict.is_empty() => moved,
+        verdict => format!("{moved}, {verdict}"),
+    }
+}
+
+/// Whether chance alone explains a difference; nothing where that could not be tested.
+fn verdict(cell: &CellMove) -> String {
+    let Some((p, within_noise)) = cell.p.zip(cell.within_noise) else {
+        return String::new();
+    };
+    let p = match p < 0.01 {
+        true => format!("{p:.1e}"),
+        false => format!("{p:.2}"),
+    };
+    match within_noise {
+        true => format!("within noise (p = {p})"),
+        false => format!("changed (p = {p})"),
     }
 }

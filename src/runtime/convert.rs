@@ -65,6 +65,23 @@ pub fn from_torch(tensor: &tch::Tensor) -> Result<Tensor, RuntimeError> {
     })
 }
 
+/// Whether no element is infinite or not a number; what is packed for a kernel is not looked into.
+///
+/// # Errors
+/// When libtorch cannot sum it.
+pub fn is_finite(tensor: &tch::Tensor) -> Result<bool, RuntimeError> {
+    let kind = match tensor.f_kind()? {
+        Kind::Double => Kind::Double,
+        Kind::Float | Kind::Half | Kind::BFloat16 => Kind::Float,
+        _ => return Ok(true),
+    };
+    if tensor.is_mkldnn() || tensor.numel() == 0 {
+        return Ok(true);
+    }
+    // One element that is not finite makes the sum so: one reading, nothing allocated.
+    Ok(tensor.f_sum(kind)?.f_double_value(&[])?.is_finite())
+}
+
 fn widened(tensor: &Tensor) -> Result<Tensor, RuntimeError> {
     let (chunks, _) = tensor.data().as_chunks::<8>();
     let bytes: Vec<u8> = match tensor.dtype() {

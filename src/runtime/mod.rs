@@ -11,15 +11,17 @@ mod compare;
 mod convert;
 mod device;
 mod evaluate;
+mod memory;
 mod probe;
 mod program;
 mod shared;
 mod source;
 
 pub use compare::{Comparison, compare};
-pub use convert::{from_torch, to_torch};
+pub use convert::{from_torch, is_finite, to_torch};
 pub use device::{device, init, isa_class, libtorch_version, with_worker};
 pub use evaluate::Runtime;
+pub use memory::{free_memory, peak_memory, used_memory};
 pub use probe::{has_mkldnn, native_bfloat16};
 pub use program::Program;
 pub use shared::Shared;

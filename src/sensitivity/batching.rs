@@ -74,6 +74,34 @@ impl Batching {
     }
 }
 
+/// A batch size that the model runs with, for samples of the shapes and types of `first`: one, unless its trace wrote another
+/// into it.
+///
+/// # Errors
+/// What libtorch says of one sample, when no size runs.
+pub fn size_that_runs(
+    graph: &Graph,
+    first: &[Tensor],
+    output: ValueId,
+    evaluator: &dyn Evaluate,
+) -> Result<usize, String> {
+    let comes_out = |n: usize| match run(graph, &samples(first, n, 0), &[output], evaluator) {
+        Ok(outputs) => Ok(outputs[0].shape().first() == Some(&n)),
+        Err(fault) => Err(fault.to_string()),
+    };
+    let one = comes_out(1);
+    let few = match one {
+        Ok(true) => return Ok(1),
+        Ok(false) => 0,
+        Err(_) => 64,
+    };
+    let mut likely = written(graph).collect::<BTreeSet<usize>>().into_iter().chain(2..=few);
+    match likely.find(|&n| comes_out(n) == Ok(true)) {
+        Some(n) => Ok(n),
+        None => one.map(|_| 1),
+    }
+}
+
 /// The whole numbers that begin a literal list: a traced batch size stands first in a shape.
 fn written(graph: &Graph) -> impl Iterator<Item = usize> {
     let args = graph.nodes.iter().flat_map(|node| &node.args);
@@ -293,6 +321,22 @@ mod tests {
         let found = Batching::probe(&graph, &first, out, 64, &Runtime::new());
         assert_eq!(found.unwrap(), Batching::Any);
         assert_eq!(samples(&first, 2, 0)[0].to_i64(), [4, 0, 2, 4, 0, 2, 4, 4]);
+    }
+
+    #[test]
+    fn sizes_that_run_are_found() {
+        let size = |view: &[i64]| {
+            let mut net = Builder::default();
+            let x = net.input();
+            let seen = net.unary("view", x, &[("size", ints(view))]);
+            let out = net.linear("fc", seen, 4, 3);
+            let graph = net.finish(out);
+            size_that_runs(&graph, &[Tensor::from_f32([1, 2, 2], &[0.0; 4])], out, &Runtime::new())
+        };
+        assert_eq!(size(&[-1, 4]), Ok(1));
+        assert_eq!(size(&[8, 4]), Ok(8));
+        assert_eq!(size(&[100, 4]), Ok(100));
+        assert!(size(&[-1, 5]).unwrap_err().contains("view"));
     }
 
     #[test]

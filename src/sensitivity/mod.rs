@@ -11,6 +11,7 @@
 mod batching;
 mod engine;
 mod estimate;
+mod footprint;
 mod model;
 mod pass;
 mod perturb;
@@ -18,9 +19,10 @@ mod replay;
 mod standing;
 mod table;
 
-pub use batching::{Batching, micro_batch, shapes};
+pub use batching::{Batching, micro_batch, shapes, size_that_runs};
 pub use engine::{Settings, WAVE, measure};
 pub use estimate::{Estimated, Estimates, Samples, Sampling, complete, estimable, estimate};
+pub use footprint::{Budget, Footprint, UNBOUNDED};
 pub use perturb::{Change, Perturbation, Plan, Target, group_targets, layer_targets};
 pub use replay::descendants;
 pub use standing::{Memory, Standing};
@@ -69,6 +71,8 @@ pub struct Cell {
     pub of: usize,
     /// Whether this value ended the row.
     pub stop: bool,
+    /// What is done to the weights; none when nothing is.
+    pub digest: Option<String>,
 }
 
 /// A table of cells, target by target, sparsities ascending.
@@ -106,6 +110,10 @@ pub enum SensitivityError {
          the model again after .eval()"
     )]
     Neighbours { op: String, scope: String },
+    #[error(
+        "something that the model reads or makes is infinite or not a number; --no-lowering shows what becomes of it"
+    )]
+    NotFinite,
     #[error("the model cannot be lowered ({0}); --no-lowering runs it as it is")]
     Lowering(String),
     #[error("{layer}: {message}")]

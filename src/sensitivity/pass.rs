@@ -11,7 +11,7 @@ use crate::dataset::Batch;
 use crate::graph::{Def, Graph, ValueId, graph_leaves};
 use crate::lower::{self, Kernels, Shapes, lower};
 use crate::runtime::{
-    Device, DeviceTensor, Program, RuntimeError, Shared, from_torch, has_mkldnn, to_torch, with_worker,
+    Device, DeviceTensor, Program, RuntimeError, Shared, from_torch, has_mkldnn, is_finite, to_torch, with_worker,
 };
 use crate::tensor::Tensor;
 use std::collections::{BTreeMap, BTreeSet};
@@ -162,6 +162,10 @@ impl<'a> Programs<'a> {
 }
 
 fn lowered(graph: &Graph, running: Running<'_>, shapes: &Shapes) -> Result<Model, SensitivityError> {
+    // Packed weights cannot be looked into later.
+    if !graph.params.iter().all(|param| param.tensor.is_finite()) {
+        return Err(SensitivityError::NotFinite);
+    }
     let options = lower::Options {
         shapes: shapes.clone(),
         kernels: match running.device {
@@ -217,10 +221,11 @@ impl Pass<'_> {
     /// Runs the unmasked model, and keeps what the replays of these cells read.
     ///
     /// # Errors
-    /// When it does not run.
+    /// When it does not run, or where a lowered model meets what is not finite: fused activations take that for a bound
+    /// of theirs.
     pub fn baseline(&self, batch: &Batch) -> Result<Baseline, SensitivityError> {
         let model = &self.programs.model;
-        let (kept, outputs) = with_worker(|| {
+        let (kept, outputs, finite) = with_worker(|| {
             // `Programs::pass` compiled it.
             let whole = self
                 .programs
@@ -234,6 +239,12 @@ impl Pass<'_> {
             let samples: Vec<Shared> = given.iter().map(|tensor| Shared::new(tensor.shallow_clone())).collect();
             given.extend(whole.leaves.iter().filter_map(|&value| model.fixed(value)));
             let results = whole.program.run(&given)?;
+            let mut seen = given.iter().chain(&results);
+            let finite = self.programs.running.lowering.is_none() || {
+                seen.try_fold(true, |finite, tensor| {
+                    Ok::<_, RuntimeError>(finite && is_finite(tensor)?)
+                })?
+            };
             let measured = &results[..model.outputs.len()];
             let outputs = measured.iter().map(from_torch).collect::<Result<Vec<_>, _>>()?;
             let inputs = model.graph.inputs.iter().copied().zip(samples);
@@ -244,9 +255,12 @@ impl Pass<'_> {
                 .zip(results.into_iter().map(Shared::new))
                 .chain(inputs)
                 .collect();
-            Ok((kept, outputs))
+            Ok((kept, outputs, finite))
         })
         .map_err(fault(WHOLE))?;
+        if !finite {
+            return Err(SensitivityError::NotFinite);
+        }
         Ok(Baseline {
             outputs: self.measured(outputs, batch),
             kept,

@@ -107,6 +107,7 @@ pub(super) fn walk<T>(
                 pruned: cell.perturbation.pruned,
                 of: cell.perturbation.of,
                 stop,
+                digest: cell.digest,
             };
             rows[cell.target].push((cell, known));
         }

@@ -22,6 +22,7 @@ mod stored;
 mod tables;
 mod weights;
 
+pub use crate::runtime::peak_memory;
 pub use check::{check, check_model, unreadable};
 pub use rehearsal::rehearse;
 pub use shared::Shared;

@@ -2,19 +2,22 @@
 
 use super::shared::{Cut, Shared};
 use super::stored::Stored;
-use super::{data, inputs, layers, plugins};
+use super::{data, inputs, layers, plugins, tables};
 use crate::confidence::Aim;
-use crate::dataset::DatasetError;
+use crate::dataset::{Dataset, DatasetError};
+use crate::graph::{Graph, ValueId};
+use crate::history::{CELLS_FILE, CellKeys};
 use crate::mask::saliency::{Method, Ties};
 use crate::metric::Metric;
 use crate::pipeline::{Cells, Context, Failure, Outcome, Pending, Read, Share, Stage, Stop};
 use crate::runtime;
 use crate::sensitivity::{
-    Batching, EarlyStop, Estimates, Plan, Sampling, SensitivityError, Settings, Target, complete, estimate,
-    group_targets, layer_targets, measure, micro_batch, shapes,
+    Batching, Budget, EarlyStop, Estimates, Footprint, Plan, Sampling, SensitivityError, Settings, Table, Target, WAVE,
+    complete, estimate, group_targets, layer_targets, measure, micro_batch, shapes,
 };
 use crate::spec::{self, Compat, Granularity, StopMode};
 use crate::store::{Change, Document, Key, Store};
+use crate::tensor::Tensor;
 use crate::topology::{self, Layer, LayerKind};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -30,8 +33,11 @@ pub const NAMES: &[&str] = &["sensitivity.csv", "sensitivity.json", "sensitivity
 
 /// Raised whenever the same cells make another table.
 const ALGORITHM: u32 = 1;
-/// Raised whenever the same perturbation gives another value.
-pub(super) const CELL: u32 = 2;
+/// Progress is told in millions of multiply-accumulates.
+const PROGRESS: u64 = 1_000_000;
+
+/// Raised whenever the same perturbation gives another cell.
+pub(super) const CELL: u32 = 3;
 
 pub struct Sensitivity {
     shared: Arc<Shared>,
@@ -175,6 +181,54 @@ impl Sensitivity {
         })
     }
 
+    /// Opens the data and finds out how the model takes it; `whole` asks for all that it returns.
+    fn prepare(&self, graph: &Graph, whole: bool) -> Result<Ready, Failure> {
+        let pipeline = &self.shared.spec.pipeline;
+        let dataset = data::open(&self.shared)?;
+        let outputs = inputs::outputs(&pipeline.model, graph, whole).map_err(|misfit| Failure::of(misfit.message))?;
+        // How much is run at once goes by the first, so that cells of the same metric share their keys.
+        let output = outputs[0];
+        let first = dataset.read(0..1).map_err(unread)?.inputs;
+        let batch = pipeline
+            .dataset
+            .as_ref()
+            .map_or(1, |dataset| dataset.batch_size as usize);
+        let evaluator = super::shared::evaluator();
+        let batching = Batching::probe(graph, &first, output, batch, evaluator).map_err(Failure::of)?;
+        let all = topology::layers(graph);
+        Ok(Ready {
+            micro_batch: micro_batch(graph, &all, &first, &[output], batch, batching, evaluator),
+            dataset,
+            outputs,
+            first,
+            batching,
+        })
+    }
+
+    /// What the measurement takes, and how much of it is done at once for that.
+    fn budget(&self, graph: &Graph, ready: &Ready, targets: &[Target]) -> (Footprint, Budget) {
+        let batch = match ready.batching {
+            Batching::Any => 1,
+            Batching::Fixed(size) => size,
+        };
+        let inputs = ready.first.iter().map(|input| {
+            let mut shape = input.shape().to_vec();
+            shape[0] = batch;
+            (shape, input.dtype())
+        });
+        let walked = topology::walk(graph, &topology::Options::of_inputs(inputs), super::shared::evaluator());
+        let levels = self.step.sparsities.len();
+        let together = match self.step.estimate {
+            Some(_) => targets.len() * levels,
+            None => WAVE,
+        };
+        let outputs = &ready.outputs;
+        let footprint = Footprint::of(&walked, batch, targets, levels, outputs, ready.micro_batch, together);
+        let at_once = footprint.at_once(self.shared.memory(), rayon::current_num_threads());
+        let budget = Budget::of(&walked, batch, targets, at_once);
+        (footprint, budget)
+    }
+
     /// What is found, and the cells that it is made of.
     fn measure(
         &self,
@@ -183,59 +237,54 @@ impl Sensitivity {
         metrics: &[&dyn Metric],
     ) -> Result<(Found, BTreeSet<Key>), Failure> {
         let graph = &self.shared.model().map_err(Failure::of)?.graph;
-        let dataset = data::open(&self.shared)?;
+        let whole = metrics.iter().any(|metric| metric.takes_all_outputs());
+        let ready = self.prepare(graph, whole)?;
+        let dataset = &ready.dataset;
         for metric in metrics {
             metric.check_targets(dataset.targets()).map_err(Failure::of)?;
         }
         let Some((metric, further)) = metrics.split_first() else {
             return Err(Failure::of("the pipeline names no metric"));
         };
-        let all_outputs = metrics.iter().any(|metric| metric.takes_all_outputs());
-        let outputs = inputs::outputs(&self.shared.spec.pipeline.model, graph, all_outputs)
-            .map_err(|misfit| Failure::of(misfit.message))?;
-        // How much is run at once goes by the first, so that cells of the same metric share their keys.
-        let output = outputs[0];
-        let first = dataset.read(0..1).map_err(unread)?.inputs;
-        let batch = self
-            .shared
-            .spec
-            .pipeline
-            .dataset
-            .as_ref()
-            .map_or(1, |dataset| dataset.batch_size as usize);
-        let evaluator = super::shared::evaluator();
-        let batching = Batching::probe(graph, &first, output, batch, evaluator).map_err(Failure::of)?;
-        let all = topology::layers(graph);
         let device = match self.shared.spec.pipeline.device {
             spec::Device::Cpu => runtime::device("cpu"),
             spec::Device::Cuda(index) => runtime::device(&format!("cuda:{index}")),
         };
         let known = match self.shared.runs_plain() {
             true => None,
-            false => Some(shapes(graph, &first, batching, evaluator)),
+            false => Some(shapes(graph, &ready.first, ready.batching, super::shared::evaluator())),
         };
+        let (footprint, budget) = self.budget(graph, &ready, targets);
+        let expected = footprint.peak(budget.at_once, rayon::current_num_threads());
+        let limit = self.shared.memory();
+        if expected > limit {
+            let (id, expected, limit) = (&*self.step.id, expected >> 20, limit >> 20);
+            tracing::warn!("{id}: {expected} MiB of memory are expected to be taken, but only {limit} are allowed");
+        }
         let settings = Settings {
             plan: self.plan(),
-            outputs: &outputs,
+            outputs: &ready.outputs,
             further,
             lowering: known.as_ref(),
             sparsities: &self.step.sparsities,
             early_stop: self.early_stop(),
-            micro_batch: micro_batch(graph, &all, &first, &[output], batch, batching, evaluator),
-            pad: batching != Batching::Any,
+            micro_batch: ready.micro_batch,
+            pad: ready.batching != Batching::Any,
             device: device.map_err(Failure::of)?,
             mine: &|place| context.share.takes(place),
+            budget: &budget,
             stop: &|| context.stop.is_set(),
-            progress: &|done, total| context.progress(done, total),
+            progress: &|done, total| context.progress(done / PROGRESS, total.div_ceil(PROGRESS)),
         };
         let grounds = self.grounds(context.store)?;
         let memory = Stored::new(context.store, &self.shared, context.fresh, grounds);
-        let found = match self.sampling() {
-            Some(sampling) => estimate(graph, targets, &dataset, *metric, &memory, &settings, &sampling).map(
+        let run = |settings: &Settings<'_>| match self.sampling() {
+            Some(sampling) => estimate(graph, targets, dataset, *metric, &memory, settings, &sampling).map(
                 |Estimates { table, cells, .. }| Found {
                     table,
                     estimated: Some(cells),
                     samples: dataset.len(),
+                    keys: None,
                 },
             ),
             None => {
@@ -244,25 +293,37 @@ impl Sensitivity {
                     [] if context.share == Share::Whole => complete(
                         graph,
                         targets,
-                        &dataset,
+                        dataset,
                         *metric,
                         &memory,
-                        &settings,
+                        settings,
                         self.shared.spec.pipeline.seed,
                     ),
                     _ => Ok(0),
                 };
                 completed.and_then(|completed| {
-                    let mut table = measure(graph, targets, &dataset, *metric, &memory, &settings)?;
+                    let mut table = measure(graph, targets, dataset, *metric, &memory, settings)?;
                     table.computed += completed;
                     table.reused = table.reused.saturating_sub(completed);
                     Ok(Found {
+                        keys: keys(&memory, targets, &table),
                         table,
                         estimated: None,
                         samples: dataset.len(),
                     })
                 })
             }
+        };
+        let found = match run(&settings) {
+            Err(SensitivityError::NotFinite) => {
+                let id = &*self.step.id;
+                tracing::warn!("{id}: a weight, a sample or what becomes of it is infinite or not a number");
+                run(&Settings {
+                    lowering: None,
+                    ..settings
+                })
+            }
+            found => found,
         };
         let found = found.map_err(|fault| match fault {
             SensitivityError::Dataset(fault) => unread(fault),
@@ -281,12 +342,36 @@ impl Sensitivity {
     }
 }
 
+/// The data, and how the model takes it.
+struct Ready {
+    dataset: Dataset,
+    /// What the metrics are given, the model's chosen one first.
+    outputs: Vec<ValueId>,
+    /// The first sample's inputs.
+    first: Vec<Tensor>,
+    batching: Batching,
+    micro_batch: usize,
+}
+
 /// Samples that cannot be read end a stage; those that nobody waits for any more do so without a fault.
 fn unread(fault: DatasetError) -> Failure {
     match fault {
         DatasetError::Stopped => Failure::Stopped(Cells::default()),
         fault => Failure::of(fault),
     }
+}
+
+/// Where the store has the cells of a table.
+fn keys(memory: &Stored<'_>, targets: &[Target], table: &Table) -> Option<CellKeys> {
+    let mut keys = CellKeys::new(memory.key(None)?);
+    for cell in &table.cells {
+        keys.insert(
+            &targets[cell.target].name,
+            cell.sparsity,
+            memory.key(cell.digest.as_deref())?,
+        );
+    }
+    Some(keys)
 }
 
 impl Stage for Sensitivity {
@@ -300,6 +385,15 @@ impl Stage for Sensitivity {
 
     fn names(&self) -> &'static [&'static str] {
         NAMES
+    }
+
+    fn memory(&self) -> Option<u64> {
+        let graph = &self.shared.model().ok()?.graph;
+        // Whether a plug-in wants every output only it can say, and a plan starts none.
+        let ready = self.prepare(graph, false).ok()?;
+        let targets = self.targets().ok()?;
+        let (footprint, budget) = self.budget(graph, &ready, &targets);
+        Some(footprint.peak(budget.at_once, rayon::current_num_threads()))
     }
 
     fn document(&self, store: &Store, _: &Read) -> Result<Document, Failure> {
@@ -378,6 +472,9 @@ impl Stage for Sensitivity {
         outcome
             .files
             .insert("sensitivity.json".into(), json(&self.step, &targets, &found, &metrics)?);
+        if let Some(keys) = &found.keys {
+            outcome.files.insert(CELLS_FILE.into(), tables::json(keys)?);
+        }
         outcome.summary = summary(&targets, table, &metrics);
         outcome.summary.extend(found.saved());
         self.shared.unchanged(context.store)?;

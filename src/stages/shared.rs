@@ -11,8 +11,10 @@ use crate::labels::Split;
 use crate::pipeline::{Failure, InputRecord, Stop};
 use crate::readers;
 use crate::runtime::{self, Runtime};
-use crate::spec::{HeadCut, Spec};
+use crate::sensitivity::size_that_runs;
+use crate::spec::{HeadCut, Memory, Spec};
 use crate::store::{Change, Digest, DigestError, Document, Key, Store};
+use crate::tensor::{DType, Tensor};
 use crate::topology::{self, Options, Walked};
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -24,6 +26,9 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Raised whenever a reader makes another graph of the same file.
 pub(super) const READER: u32 = 1;
+
+/// The most numbers of a made-up sample.
+const MADE_UP: usize = 1 << 28;
 
 /// An input whose content cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +63,10 @@ pub struct Shared {
     base: PathBuf,
     /// Whether models run as they were read.
     plain: AtomicBool,
+    /// Bytes that were free at the start.
+    free: Option<u64>,
+    /// Bytes that the command line allows.
+    limit: OnceLock<u64>,
     model: OnceLock<Result<Model, Unreadable>>,
     /// The plug-in that holds the dataset.
     pub(super) foreign: Foreign,
@@ -83,6 +92,8 @@ impl Shared {
             spec,
             base,
             plain: AtomicBool::new(false),
+            free: runtime::free_memory(),
+            limit: OnceLock::new(),
             model: OnceLock::new(),
             foreign: Foreign::default(),
             stop: OnceLock::new(),
@@ -101,6 +112,24 @@ impl Shared {
 
     pub fn runs_plain(&self) -> bool {
         self.plain.load(Ordering::Relaxed)
+    }
+
+    /// Allows so many bytes, whatever the file says; the first call counts.
+    pub fn limit_memory(&self, bytes: u64) {
+        let _ = self.limit.set(bytes);
+    }
+
+    /// The bytes that a run should stay within: what the command line allows, else the file, else half of what was free at
+    /// the start.
+    pub fn memory(&self) -> u64 {
+        let written = self
+            .spec
+            .pipeline
+            .resources
+            .as_ref()
+            .and_then(|resources| resources.memory.as_ref());
+        let asked = self.limit.get().copied().or(written.map(Memory::bytes));
+        asked.or(self.free.map(|free| free / 2)).unwrap_or(u64::MAX)
     }
 
     /// From now on what waits for the dataset's plug-in ends when `stop` is set.
@@ -309,7 +338,36 @@ impl Shared {
         if fits(&first) {
             return Ok(first);
         }
-        Ok([2, 3].into_iter().map(with).find(fits).unwrap_or(first))
+        if let Some(walk) = [2, 3].into_iter().map(with).find(fits) {
+            return Ok(walk);
+        }
+        // Something is not understood; whether that is for the input's shape only a run tells.
+        match self.size_that_runs(graph, &inputs) {
+            Ok(1) => Ok(first),
+            Ok(size) => Ok(with(size)),
+            Err(fault) => Err(Failure::of(fault)),
+        }
+    }
+
+    /// A batch size that the model runs with; 1 where its inputs cannot be made up.
+    fn size_that_runs(&self, graph: &Graph, inputs: &[Input]) -> Result<usize, String> {
+        let (_, output) = inputs::output(&self.spec.pipeline.model, graph).map_err(|misfit| misfit.message)?;
+        let sample = |input: &Input| {
+            let shape: Vec<usize> = std::iter::once(1).chain(input.shape.iter().copied()).collect();
+            let numbers = shape.iter().try_fold(1_usize, |all, &extent| all.checked_mul(extent))?;
+            let can = input.dtype == DType::F32 && numbers <= MADE_UP;
+            can.then(|| Tensor::from_f32(shape, &vec![0.0; numbers]))
+        };
+        let Some(samples) = inputs.iter().map(sample).collect::<Option<Vec<Tensor>>>() else {
+            return Ok(1);
+        };
+        size_that_runs(graph, &samples, output, evaluator()).map_err(|fault| {
+            let shapes: Vec<String> = inputs.iter().map(|input| format!("{:?}", input.shape)).collect();
+            format!(
+                "the model does not run on inputs of shape {} (model.input, without the batch axis): {fault}",
+                shapes.join(", ")
+            )
+        })
     }
 }
 

@@ -6,7 +6,9 @@
 use super::runs;
 use super::sensitivity::{CELL, KIND};
 use super::shared::Shared;
+use crate::history::OUTCOMES;
 use crate::metric::{Score, SoFar};
+use crate::outcomes::Outcomes;
 use crate::sensitivity::{Memory, Samples, Standing};
 use crate::store::{Document, Key, NewCell, Store};
 use serde::{Serialize, Serializer};
@@ -48,6 +50,11 @@ impl<'a> Stored<'a> {
 
     fn uses(&self, keys: impl IntoIterator<Item = Key>) {
         self.used.lock().unwrap_or_else(PoisonError::into_inner).extend(keys);
+    }
+
+    /// The cell of the metric that steers.
+    pub fn key(&self, digest: Option<&str>) -> Option<Key> {
+        Some(Self::document(self.grounds.first()?, digest).key())
     }
 
     fn put(&self, cells: Vec<NewCell>) -> Result<(), String> {
@@ -105,6 +112,7 @@ impl<'a> Stored<'a> {
         Some(Score {
             value: read(&cell["value"])?,
             parts: parts?,
+            outcomes: None,
         })
     }
 }
@@ -128,7 +136,7 @@ impl Memory for Stored<'_> {
         let cells = scores.iter().flat_map(|(digest, scores)| {
             let cell = |(ground, score): (&Document, &Score)| NewCell {
                 document: Self::document(ground, digest.as_deref()),
-                value: written(score, "value"),
+                value: whole(score),
             };
             self.grounds.iter().zip(scores).map(cell)
         });
@@ -175,10 +183,14 @@ impl Memory for Stored<'_> {
     }
 }
 
-/// Sums as JSON: samples, and the sum's bits, which no decimal has to carry, or an aggregate's state.
+/// Sums as JSON: samples, and the sum's bits, which no decimal has to carry, with the samples one by one where they are
+/// known, or an aggregate's state.
 fn write_standing(standing: &[Standing]) -> Value {
     let one = |one: &Standing| match &one.so_far {
-        SoFar::Sum(sum) => json!([one.samples, format!("{:016x}", sum.to_bits())]),
+        SoFar::Sum { sum, outcomes } => {
+            let outcomes = outcomes.as_ref().map(Outcomes::to_text);
+            json!([one.samples, format!("{:016x}", sum.to_bits()), outcomes])
+        }
         SoFar::State(state) => json!([one.samples, {"state": state}]),
     };
     standing.iter().map(one).collect()
@@ -187,10 +199,16 @@ fn write_standing(standing: &[Standing]) -> Value {
 fn read_standing(value: &Value) -> Option<Vec<Standing>> {
     let one = |one: &Value| {
         let samples = usize::try_from(one[0].as_u64()?).ok()?;
-        let so_far = match one[1]["state"].as_str() {
-            Some(state) => SoFar::State(state.to_owned()),
-            None => SoFar::Sum(f64::from_bits(u64::from_str_radix(one[1].as_str()?, 16).ok()?)),
+        if let Some(state) = one[1]["state"].as_str() {
+            let so_far = SoFar::State(state.to_owned());
+            return Some(Standing { samples, so_far });
+        }
+        let sum = f64::from_bits(u64::from_str_radix(one[1].as_str()?, 16).ok()?);
+        let outcomes = match &one[2] {
+            Value::Null => None,
+            text => Some(Outcomes::parse(text.as_str()?).filter(|outcomes| outcomes.count() == samples)?),
         };
+        let so_far = SoFar::Sum { sum, outcomes };
         Some(Standing { samples, so_far })
     };
     value.as_array()?.iter().map(one).collect()
@@ -218,6 +236,15 @@ impl Samples for Stored<'_> {
         };
         self.put(cells.iter().map(cell).collect())
     }
+}
+
+/// A cell: the score, and the samples that it is the average of where each is 0 or 1.
+fn whole(score: &Score) -> Value {
+    let mut cell = written(score, "value");
+    if let Some(outcomes) = &score.outcomes {
+        cell[OUTCOMES] = outcomes.to_text().into();
+    }
+    cell
 }
 
 /// A score as an object, its number under the given name.
@@ -262,5 +289,26 @@ impl<'a> Parts<'a> {
 impl Serialize for Parts<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.iter().map(|(name, part)| (name, part)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_come_back() {
+        let mut outcomes = Outcomes::default();
+        [1.0, 0.0, 1.0].into_iter().for_each(|value| outcomes.push(value));
+        let standing = |sum, outcomes| Standing {
+            samples: 3,
+            so_far: SoFar::Sum { sum, outcomes },
+        };
+        let all = [standing(2.0, Some(outcomes)), standing(0.1 + 0.2, None)];
+        let written = write_standing(&all);
+        assert_eq!(read_standing(&written).as_deref(), Some(&all[..]));
+        // Outcomes of another number of samples belong to another sum.
+        let other = written.to_string().replacen("[3,", "[4,", 1);
+        assert_eq!(read_standing(&serde_json::from_str(&other).unwrap_or_default()), None);
     }
 }

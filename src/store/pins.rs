@@ -41,7 +41,7 @@ impl Store {
             let Some(id) = name.strip_suffix(".json").filter(|id| !id.starts_with('.')) else {
                 continue;
             };
-            let pinned = path.with_extension("pin").exists();
+            let pinned = self.is_pinned(id);
             let time = std::fs::metadata(&path).and_then(|data| data.modified());
             let record = files::read(&path)
                 .ok()
@@ -62,6 +62,28 @@ impl Store {
             }
         }
         Ok(found)
+    }
+
+    fn pin_path(&self, id: &str) -> PathBuf {
+        self.runs_folder().join(format!("{id}.pin"))
+    }
+
+    /// Whether a run's results stay whatever the limits.
+    pub fn is_pinned(&self, id: &str) -> bool {
+        self.pin_path(id).exists()
+    }
+
+    /// Keeps a run's results from going, or lets them go again.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn pin(&self, id: &str, pinned: bool) -> Result<(), StoreError> {
+        let path = self.pin_path(id);
+        let done = match pinned {
+            true => files::replace(&path, b""),
+            false => files::remove(&path),
+        };
+        done.map_err(|error| self.unwritable(error))
     }
 
     /// The run whose id is, or begins with, `id`.

@@ -303,6 +303,21 @@ impl Tensor {
         }
     }
 
+    /// Whether no element is infinite or not a number.
+    pub fn is_finite(&self) -> bool {
+        fn all<const N: usize>(data: &[u8], finite: impl Fn([u8; N]) -> bool) -> bool {
+            data.as_chunks::<N>().0.iter().all(|&chunk| finite(chunk))
+        }
+        let data = &self.data[..];
+        match self.dtype {
+            DType::F16 => all(data, |bytes| half::f16::from_le_bytes(bytes).is_finite()),
+            DType::BF16 => all(data, |bytes| half::bf16::from_le_bytes(bytes).is_finite()),
+            DType::F32 => all(data, |bytes| f32::from_le_bytes(bytes).is_finite()),
+            DType::F64 => all(data, |bytes| f64::from_le_bytes(bytes).is_finite()),
+            _ => true,
+        }
+    }
+
     /// Every element as int64; floats are truncated towards zero.
     pub fn to_i64(&self) -> Vec<i64> {
         match self.dtype {

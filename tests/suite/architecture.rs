@@ -17,7 +17,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("lower", &["ops", "labels", "graph", "tensor"]),
     ("runtime", &["graph", "tensor"]),
     ("dataset", &["formats", "tensor"]),
-    ("metric", &["dataset", "graph", "tensor"]),
+    ("outcomes", &[]),
+    ("metric", &["outcomes", "dataset", "graph", "tensor"]),
     ("plugin", &["metric", "dataset", "formats", "tensor"]),
     ("confidence", &[]),
     (
@@ -40,7 +41,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("spec", &[]),
     ("store", &[]),
     ("pipeline", &["store", "spec"]),
-    ("history", &["pipeline", "store", "spec"]),
+    ("history", &["outcomes", "pipeline", "store", "spec"]),
     ("schedule", &["spec"]),
     (
         "stages",
@@ -64,6 +65,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "metric",
             "plugin",
             "confidence",
+            "outcomes",
             "tensor",
         ],
     ),

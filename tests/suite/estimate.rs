@@ -11,7 +11,7 @@ use secateur::metric::{Kind, Metric};
 use secateur::runtime::device;
 use secateur::sensitivity::{
     EarlyStop, Estimated, Estimates, Memory, Plan, Samples, Sampling, SensitivityError, Settings, Table, Target,
-    complete, estimate, layer_targets, measure,
+    UNBOUNDED, complete, estimate, layer_targets, measure,
 };
 use secateur::topology::{LayerKind, layers};
 use std::collections::BTreeMap;
@@ -97,6 +97,7 @@ impl Net {
             micro_batch: 8,
             pad: false,
             device: device("cpu").expect("a CPU"),
+            budget: &UNBOUNDED,
             stop: &|| false,
             progress: &|done, total| assert!(done <= total),
         }
@@ -373,6 +374,12 @@ fn a_pipeline_estimates_and_goes_on() -> Checked {
     assert_eq!(place.record("out/estimated")?["stages"][0]["cells"]["computed"], 4);
     place.expect(0, &["run", "whole.yaml", "--store", "another"])?;
     assert_eq!(place.results("out")?, gone_on);
+    // So are its cells, what they tell of single samples included.
+    let gone_on = place.results(".secateur/cells")?;
+    for (path, bytes) in place.results("another/cells")? {
+        assert!(gone_on.get(&path) == Some(&bytes), "{}", path.display());
+        assert!(String::from_utf8_lossy(&bytes).contains("\"outcomes\":\"2000 "));
+    }
     for (rough, exact) in cells(&rough).iter().zip(cells(&json(&place)?)) {
         let end = |at: usize| rough["interval"][at].as_f64().unwrap_or(f64::NAN);
         let value = exact["value"].as_f64().unwrap_or(f64::NAN);

@@ -143,6 +143,70 @@ fn two_runs_are_compared() -> Checked {
 }
 
 #[test]
+fn chance_is_told_from_change() -> Checked {
+    let place = Place::new()?;
+    let night = SENSITIVITY.replace("samples: 60", "samples: 500");
+    place.write("night.yaml", &night)?;
+    place.write(
+        "loss.yaml",
+        &night.replace("accuracy", "cross_entropy").replace("night", "loss"),
+    )?;
+    let estimates = night.replace("[0.5, 0.9]", "[0.5, 0.9], estimate: {margin: 0.2}");
+    place.write("guess.yaml", &estimates.replace("night", "guess"))?;
+    let other = ["--set", "steps.sens.method=l2"];
+    for file in ["night.yaml", "loss.yaml", "guess.yaml"] {
+        place.expect(0, &["run", file])?;
+        place.expect(0, &[&["run", file][..], &other].concat())?;
+    }
+    let run = |name: &str, place: &Place| -> Result<[String; 2], Box<dyn std::error::Error>> {
+        let list = json(&place.expect(0, &["runs", "--json", "--pipeline", name])?)?;
+        Ok([1, 0].map(|at| list[at]["id"].as_str().unwrap_or_default().to_owned()))
+    };
+    let [before, after] = run("night", &place)?;
+    let found = json(&place.expect(0, &["diff", &before, &after, "--json"])?)?;
+    let table = &found["steps"][0]["cells"];
+    assert!(
+        table["untested"].is_null() && table["baseline"]["p"].is_null(),
+        "{table}"
+    );
+    let moved = table["moved"].as_array().cloned().unwrap_or_default();
+    assert!(moved.len() > 1, "{table}");
+    for cell in &moved {
+        let p = cell["p"].as_f64().unwrap_or(f64::NAN);
+        // A difference of so many samples all one way is not chance, one of a single sample is.
+        let samples = (cell["change"].as_f64().unwrap_or_default() * 500.0).abs().round();
+        assert!((0.0..=1.0).contains(&p), "{cell}");
+        assert_eq!(cell["within_noise"], p > 0.05, "{cell}");
+        assert!(samples < 80.0 || p < 0.05, "{cell}");
+    }
+    assert!(moved.iter().any(|cell| cell["within_noise"] == false), "{table}");
+    let text = stdout(&place.expect(0, &["diff", &before, &after])?);
+    assert!(
+        text.contains("  changed (p = ") && !text.contains("not tested"),
+        "{text}"
+    );
+
+    // Whoever takes the results in takes what is known of single samples along.
+    place.expect(0, &["merge", ".secateur", "--store", "theirs"])?;
+    let theirs = json(&place.expect(0, &["diff", &before, &after, "--json", "--store", "theirs"])?)?;
+    assert_eq!(theirs, found);
+
+    for (name, why) in [
+        ("loss", "is not 0 or 1 for each sample"),
+        ("guess", "values are estimates"),
+    ] {
+        let [before, after] = run(name, &place)?;
+        let text = stdout(&place.expect(0, &["diff", &before, &after])?);
+        assert!(text.contains("not tested for noise: ") && text.contains(why), "{text}");
+    }
+    // Results that are gone.
+    place.expect(0, &["gc", "--max-size", "1kB"])?;
+    let text = stdout(&place.expect(0, &["diff", &before, &after])?);
+    assert!(text.contains("the store no longer has the tables' cells"), "{text}");
+    Ok(())
+}
+
+#[test]
 fn two_revisions_are_compared() -> Checked {
     let place = Place::new()?;
     if !git(&place, &["init", "-q"])? {

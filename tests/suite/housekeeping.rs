@@ -54,6 +54,21 @@ fn what_is_needed_stays() -> Checked {
     place.expect(0, &["run", "s.yaml"])?;
     assert!(place.statuses("out/s")?.iter().all(|(_, status)| status == "cached"));
     place.expect(2, &["gc", "--max-size", "much"])?;
+    // What a pinned run needs stays, whatever the limits.
+    let pinned = stdout(&place.expect(0, &["runs", "pin", "last"])?);
+    assert!(pinned.contains("is pinned"), "{pinned}");
+    for (words, sign) in [
+        (vec!["runs"], "  pinned\n"),
+        (vec!["runs", "show", "last"], ", pinned\n"),
+    ] {
+        let shown = stdout(&place.expect(0, &words)?);
+        assert!(shown.contains(sign), "{shown}");
+    }
+    let told = stdout(&place.expect(0, &["gc", "--max-size", "0"])?);
+    assert!(told.contains("16 results of pinned runs stay"), "{told}");
+    place.expect(0, &["plan", "s.yaml", "--exit-code"])?;
+    place.expect(0, &["runs", "unpin", "last"])?;
+    place.expect(2, &["runs", "pin", "nonesuch"])?;
     let told = stdout(&place.expect(0, &["gc", "--max-size", "0"])?);
     assert!(
         told.contains("removed artifacts: 3") && told.contains("removed cells: 13"),

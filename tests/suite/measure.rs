@@ -1,6 +1,8 @@
 //! Measuring on the real binary: cells are shared and kept, and neither threads nor deaths change a byte.
 
 use super::run::{Checked, Place, stderr};
+use secateur::formats::safetensors;
+use secateur::tensor::Tensor;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -165,5 +167,39 @@ fn stopped_and_killed_runs_keep_what_they_finished() -> Checked {
         assert!(reused > 0, "{signal}: nothing was kept");
         assert_eq!(place.results("out/s")?, expected, "{signal}");
     }
+    Ok(())
+}
+
+/// Fused activations would take what is no number for a bound of theirs.
+#[test]
+fn what_is_no_number_is_not_hidden() -> Checked {
+    let place = Place::new()?;
+    let mut pixels: Vec<f32> = (0..48 * 784).map(|at| (at % 251) as f32 / 250.0).collect();
+    pixels[5 * 784 + 400] = f32::NAN;
+    let classes: Vec<i64> = (0..48).map(|sample| sample % 10).collect();
+    let tensors = [
+        ("x".to_owned(), Tensor::from_f32([48, 1, 28, 28], &pixels)),
+        ("y".to_owned(), Tensor::from_i64([48], &classes)),
+    ];
+    fs::write(place.path("data.safetensors"), safetensors::write(&tensors))?;
+    let file = |metric: &str| {
+        format!(
+            "version: 1
+name: s
+model: {{path: quickstart/model.pt, input: [1, 28, 28]}}
+dataset: {{source: {{safetensors: {{path: data.safetensors, inputs: x, targets: y}}}}}}
+metric: {metric}
+steps: [{{sensitivity: {{id: sens, sparsities: [0.5], layers: [\"layer1.*\"]}}}}]
+"
+        )
+    };
+    place.write("accuracy.yaml", &file("accuracy"))?;
+    place.expect(0, &["run", "accuracy.yaml", "--output", "lowered"])?;
+    place.expect(0, &["run", "accuracy.yaml", "--output", "plain", "--no-lowering"])?;
+    assert_eq!(place.results("lowered/s")?, place.results("plain/s")?);
+    place.write("loss.yaml", &file("cross_entropy"))?;
+    let output = place.expect(1, &["run", "loss.yaml"])?;
+    let said = stderr(&output);
+    assert!(said.contains("not a number (first at sample 5)"), "{said}");
     Ok(())
 }

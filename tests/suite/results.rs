@@ -212,3 +212,19 @@ fn modes_are_those_of_the_umask() -> Checked {
     }
     Ok(())
 }
+
+/// Wrong numbers would be worse than none.
+#[test]
+fn a_model_that_does_not_run_on_its_input_is_refused() -> Checked {
+    let place = Place::new()?;
+    for (step, input) in [("flops", "[3, 28, 28]"), ("dependencies", "[28, 28]")] {
+        let text = format!(
+            "version: 1\nname: s\nmodel: {{path: quickstart/model.pt, input: {input}}}\nsteps: [{{{step}: {{}}}}]\n"
+        );
+        place.write("s.yaml", &text)?;
+        let said = stderr(&place.expect(1, &["run", "s.yaml"])?);
+        let wanted = format!("the model does not run on inputs of shape {input} (model.input");
+        assert!(said.contains(&wanted), "{said}");
+    }
+    Ok(())
+}

@@ -2,7 +2,9 @@
 
 use super::faults::{PIPELINE, expected};
 use super::run::{Checked, Place, stderr};
+use serde_json::Value;
 use std::fs;
+use std::path::PathBuf;
 use std::process::Stdio;
 
 /// Without an early stop cells are divided, with one whole rows.
@@ -15,15 +17,36 @@ fn place() -> Result<Place, Box<dyn std::error::Error>> {
         "cells.yaml",
         &PIPELINE.replace(WHOLE_TABLE, "").replace("name: s", "name: cells"),
     )?;
+    place.write(
+        "estimates.yaml",
+        &PIPELINE
+            .replace(WHOLE_TABLE, "\n      estimate: {margin: 0.25}")
+            .replace("samples: 48", "samples: 320")
+            .replace("cross_entropy", "accuracy")
+            .replace("name: s", "name: estimates"),
+    )?;
     Ok(place)
 }
 
 #[test]
 fn three_shards_make_one_run() -> Checked {
     let place = place()?;
-    place.expect(0, &["run", "cells.yaml", "--store", "whole-store", "--output", "whole"])?;
-    let cells = place.results("whole/cells")?;
-    for (file, name, expected) in [("rows.yaml", "s", expected()), ("cells.yaml", "cells", &cells)] {
+    let mut whole = Vec::new();
+    for (file, name) in [("cells.yaml", "cells"), ("estimates.yaml", "estimates")] {
+        place.expect(0, &["run", file, "--store", "whole-store", "--output", "whole"])?;
+        whole.push(place.results(&format!("whole/{name}"))?);
+    }
+    // Or it would show nothing of samples that are shared.
+    let estimated: Value = serde_json::from_slice(&whole[1][&PathBuf::from("sens/sensitivity.json")])?;
+    let samples = |cell: &Value| cell["samples"].as_u64();
+    let few = estimated["cells"].as_array().into_iter().flatten();
+    assert!(few.filter(|cell| samples(cell) < Some(320)).count() > 3, "{estimated}");
+    let all = [
+        ("rows.yaml", "s", expected()),
+        ("cells.yaml", "cells", &whole[0]),
+        ("estimates.yaml", "estimates", &whole[1]),
+    ];
+    for (file, name, expected) in all {
         let mut computed = Vec::new();
         for index in 1..=3 {
             let (store, shard) = (format!("{name}{index}"), format!("{index}/3"));
@@ -119,6 +142,26 @@ fn damaged_results_of_others_are_left_out() -> Checked {
     place.expect(0, &["run", "rows.yaml"])?;
     let record = place.record("out/s")?;
     assert_eq!(record["stages"][0]["cells"]["computed"], 1);
+    assert_eq!(place.results("out/s")?, *expected());
+    Ok(())
+}
+
+#[test]
+fn without_a_file_those_on_record_are_merged() -> Checked {
+    let place = place()?;
+    for index in 1..=2 {
+        let (store, shard) = (format!("store{index}"), format!("{index}/2"));
+        place.expect(0, &["run", "rows.yaml", "--store", &store, "--shard", &shard])?;
+    }
+    fs::remove_dir_all(place.path("out"))?;
+    place.expect(0, &["merge", "store1", "store2", "--store", "united"])?;
+    assert_eq!(place.results("out/s")?, *expected());
+    // Where the file lies no more, stores are made one all the same, and what is missing is said.
+    fs::rename(place.path("rows.yaml"), place.path("renamed.yaml"))?;
+    let merged = place.expect(0, &["merge", "store1", "store2", "--store", "again"])?;
+    let told = String::from_utf8_lossy(&merged.stdout).into_owned();
+    assert!(told.contains("no table is written"), "{told}");
+    place.expect(0, &["merge", "renamed.yaml", "again", "--store", "again"])?;
     assert_eq!(place.results("out/s")?, *expected());
     Ok(())
 }

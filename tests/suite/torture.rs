@@ -18,6 +18,12 @@ const KILLS: u64 = 200;
 /// Calls of each kind that a run makes, roughly: where in a run a fault may strike.
 const CALLS: u64 = 45;
 
+/// Steps of the kinds that the common pipeline lacks.
+const FURTHER: &str = "  - sensitivity: {id: guess, sparsities: [0.5], layers: [conv1, mix.near], estimate: {margin: 0.5, asymptotic: true}}
+  - gate: {step: sens, baseline: {max: 100}}
+  - mask_fix: {masks: quickstart/masks.pth}
+";
+
 /// Numbers that look random and are the same for the same seed.
 struct Dice(u64);
 
@@ -98,12 +104,12 @@ impl Torture {
     fn new(seed: u64) -> Fallible<Torture> {
         let place = Place::new()?;
         // Every kind of step; the second pipeline shares cells with the first and has a table of its own.
-        let steps = "  - mask_fix: {masks: quickstart/masks.pth}\n";
-        place.write("a.yaml", &format!("{}{steps}", PIPELINE.replace("name: s", "name: a")))?;
-        let more = PIPELINE
-            .replace("name: s", "name: b")
+        let a = PIPELINE.replace("name: s", "name: a") + FURTHER;
+        let b = a
+            .replace("name: a", "name: b")
             .replace("[0.25, 0.5, 0.75]", "[0.1, 0.5, 0.75, 0.9]");
-        place.write("b.yaml", &format!("{more}{steps}"))?;
+        place.write("a.yaml", &a)?;
+        place.write("b.yaml", &b)?;
         let mut subjects = Vec::new();
         let mut whole = Duration::ZERO;
         for (file, name) in [("a.yaml", "a"), ("b.yaml", "b")] {
@@ -231,9 +237,11 @@ impl Torture {
         self.tally.finished += 1;
         self.tally.damaged += stderr(&output).matches("is damaged").count() as u64;
         let record = self.place.record(&format!("out/{name}"))?;
-        let cells = &record["stages"][0]["cells"];
-        self.tally.computed += cells["computed"].as_u64().unwrap_or_default();
-        self.tally.reused += cells["reused"].as_u64().unwrap_or_default();
+        for stage in record["stages"].as_array().into_iter().flatten() {
+            let count = |name: &str| stage["cells"][name].as_u64().unwrap_or_default();
+            self.tally.computed += count("computed");
+            self.tally.reused += count("reused");
+        }
         Ok(())
     }
 

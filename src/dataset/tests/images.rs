@@ -63,6 +63,15 @@ fn a_folder_gives_normalised_images_round_robin() {
     assert_eq!(dataset.file_classes().unwrap()[..4], [0, 1, 0, 1]);
 
     let batches: Vec<Batch> = dataset.batches(4).map(Result::unwrap).collect();
+    // From the middle on, and where nothing is left to read.
+    let from = |first| {
+        dataset
+            .batches_from(4, first)
+            .map(Result::unwrap)
+            .map(|batch| batch.first)
+    };
+    assert_eq!(from(4).next(), batches.get(1).map(|batch| batch.first));
+    assert_eq!(from(dataset.len()).next(), None);
     let firsts: Vec<usize> = batches.iter().map(|batch| batch.first).collect();
     assert_eq!(firsts, [0, 4, 8, 12, 16]);
     assert_eq!(batches[4].len(), 3);

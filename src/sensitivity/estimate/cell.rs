@@ -6,7 +6,7 @@ use super::super::SensitivityError;
 use super::super::pass::Job;
 use super::{Estimated, Sampling};
 use crate::confidence::{Aim, Asymptotic, Betting, Interval, Sequence};
-use crate::metric::Partial;
+use crate::metric::{Partial, Score};
 
 /// Below twice so many micro-batches a cell may end at each; from there on at every second, from twice as many on at every
 /// fourth, and so on: what was sampled is kept under its length, and few lengths are found fast.
@@ -191,8 +191,8 @@ impl<'a> Running<'a> {
         new.then(|| &self.values[..end])
     }
 
-    /// The exact value, where every sample has been seen: the average in the order of the dataset.
-    pub fn exact(&self, order: &[usize]) -> Result<Option<f64>, SensitivityError> {
+    /// The exact score, where every sample has been seen: the average in the order of the dataset.
+    pub fn exact(&self, order: &[usize]) -> Result<Option<Score>, SensitivityError> {
         if self.sequence.count() < self.ends.size {
             return Ok(None);
         }
@@ -200,7 +200,7 @@ impl<'a> Running<'a> {
         for (&sample, value) in order.iter().zip(&self.values) {
             values[sample] = *value;
         }
-        let average = Partial::new(0, values).finish();
+        let average = Partial::new(0, values).score();
         average.map(Some).map_err(|source| SensitivityError::Metric {
             cell: self.job.name.clone(),
             source,

@@ -301,11 +301,7 @@ impl<'a> Survey<'a> {
             if self.found.contains_key(digest) {
                 continue;
             }
-            if let Some(value) = self.memory.known(Some(digest)) {
-                self.reused += 1;
-                self.found.insert(digest.to_owned(), self.exact(value));
-                continue;
-            }
+            // An exact value that is known is not taken: a table is the same whatever has been measured before.
             let job = cell.job(self.targets);
             let threshold = self.settings.early_stop.map(|stop| threshold(stop, self.baseline));
             let mut running = Running::new(digest, job, self.sampling, self.bounds()?, self.ends, threshold);
@@ -379,9 +375,10 @@ impl<'a> Survey<'a> {
     /// Takes the result of a cell that is over; exact values are kept as such.
     fn note(&mut self, cell: &Running<'_>) -> Result<(), SensitivityError> {
         let result = match cell.exact(&self.order)? {
-            Some(value) => {
-                let kept = [(Some(cell.digest.to_owned()), value)];
-                self.memory.keep(&kept).map_err(SensitivityError::Memory)?;
+            Some(score) => {
+                let value = score.value;
+                let kept = [(Some(cell.digest.to_owned()), vec![score])];
+                self.memory.keep_scores(&kept).map_err(SensitivityError::Memory)?;
                 self.exact(value)
             }
             None => cell.estimated(self.baseline, judge(self.metric)?.bounds()),
