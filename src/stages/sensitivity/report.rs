@@ -1,5 +1,6 @@
 //! What a sensitivity step writes and says: its tables, and a few lines for people.
 
+use super::format::Format;
 use crate::metric::{Metric, Score};
 use crate::pipeline::Failure;
 use crate::sensitivity::{Estimated, Table, Target};
@@ -16,6 +17,8 @@ pub struct Found {
     pub estimated: Option<Vec<Estimated>>,
     /// The dataset's samples.
     pub samples: usize,
+    /// How it was computed.
+    pub format: Format,
 }
 
 impl Found {
