@@ -4,10 +4,13 @@ mod suite {
     mod architecture;
     #[cfg(feature = "torch")]
     mod auto;
+    mod bench;
     mod broken_archives;
     #[cfg(feature = "torch")]
     mod cells;
     mod compose;
+    #[cfg(feature = "torch")]
+    mod detector;
     #[cfg(feature = "torch")]
     mod docs;
     #[cfg(feature = "torch")]
@@ -29,6 +32,8 @@ mod suite {
     #[cfg(feature = "torch")]
     mod measure;
     #[cfg(feature = "torch")]
+    mod memory;
+    #[cfg(feature = "torch")]
     mod metrics;
     #[cfg(feature = "torch")]
     mod nni_topology;
@@ -37,6 +42,8 @@ mod suite {
     mod plan;
     #[cfg(feature = "torch")]
     mod plugin;
+    #[cfg(feature = "torch")]
+    mod plugin_data;
     #[cfg(feature = "torch")]
     mod programs;
     #[cfg(feature = "torch")]

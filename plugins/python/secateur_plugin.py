@@ -1,4 +1,4 @@
-"""Everything a plug-in of secateur needs, in one file: it reads batches, calls your function, and answers.
+"""Everything a plug-in of secateur needs, in one file: it hears questions, calls your function, and answers.
 
 A function of outputs and targets that gives one value a sample is a whole metric:
 
@@ -22,10 +22,31 @@ each cell that is measured, so keep everything in self:
         def merge(self, state): ...                 # samples can be measured apart; the other's samples come behind
 
 What the function (or `update`) is given goes by the names of its parameters: outputs, targets, indices (of the samples),
-inputs (of the model), baseline (the unmasked model's outputs). Several output tensors come as a list. Print what you
-like: it goes to secateur's log. The protocol is in docs/plugin-protocol.md.
+inputs (of the model), baseline (the unmasked model's outputs). Several output tensors come as a list.
+
+Samples are held by a class with __len__ and __getitem__, as torch.utils.data has it, one object of which is made:
+
+    @sp.dataset(fingerprint=sp.digest("val.npz"))
+    class Validation:
+        def __len__(self): return 10000
+        def __getitem__(self, at): return image, label  # or {"ids": ..., "mask": ..., "targets": ...}, or the input alone
+
+by a function of sample numbers, which gives a whole batch at once, or by a generator, which gives one sample after the
+other and is called again for each pass:
+
+    @sp.dataset(samples=10000)
+    def validation(rows): return images[rows], labels[rows]
+
+    @sp.dataset
+    def validation():
+        for image, label in source: yield image, label
+
+Arrays are numpy's or torch's. The fingerprint (any text; digest makes one of files) stands for the content of the data:
+results are kept as long as it stays the same. Print what you like: it goes to secateur's log. The protocol is in
+docs/plugin-protocol.md.
 """
 
+import hashlib
 import inspect
 import json
 import os
@@ -43,6 +64,8 @@ _TYPES = {
     "BOOL": "bool", "U8": "uint8", "I8": "int8", "I16": "int16", "I32": "int32", "I64": "int64", "U16": "uint16",
     "U32": "uint32", "U64": "uint64", "F16": "float16", "F32": "float32", "F64": "float64",
 }
+
+_CODES = {name: code for code, name in _TYPES.items()}
 
 _plugin = None
 
@@ -75,10 +98,47 @@ def metric(function=None, *, direction=None, name=None, bounds=None):
     return register(function) if function else register
 
 
+def dataset(function=None, *, samples=None, name=None, fingerprint=None):
+    """Makes a class with __len__ and __getitem__, a function of rows, or a generator the dataset of this file.
+
+    samples is how many there are; a function of rows must say it, a generator may. fingerprint is a text that changes when
+    the data do, or a function that gives it.
+    """
+
+    def register(function):
+        global _plugin
+        called = name or function.__name__
+        stamp = fingerprint() if callable(fingerprint) else fingerprint
+        if inspect.isgeneratorfunction(function):
+            _plugin = _Stream(function, samples, called, stamp)
+        elif inspect.isclass(function):
+            held = function()
+            _plugin = _Rows(lambda rows: _stacked([held[row] for row in rows]), len(held), called, stamp)
+        elif samples is None:
+            raise TypeError(f"{called} is no generator, so say how many samples it has: @dataset(samples=10000)")
+        else:
+            _plugin = _Rows(lambda rows: _named(function(numpy.asarray(rows))), samples, called, stamp)
+        return function
+
+    return register(function) if function else register
+
+
+def digest(*paths):
+    """A text that changes when the content of one of these files does."""
+    whole = hashlib.sha256()
+    for path in paths:
+        one = hashlib.sha256()
+        with open(path, "rb") as file:
+            while chunk := file.read(1 << 20):
+                one.update(chunk)
+        whole.update(one.digest())
+    return whole.hexdigest()
+
+
 def serve(tensors="numpy"):
     """Answers until secateur says goodbye. With tensors="torch" the function gets torch tensors."""
     if _plugin is None:
-        raise RuntimeError("decorate a function or a class with @secateur_plugin.metric before serve()")
+        raise RuntimeError("decorate a function or a class with @secateur_plugin.metric or .dataset before serve()")
     if "SECATEUR_QUESTIONS" not in os.environ:
         sys.exit("this is a plug-in of secateur: try it with `secateur plugin test python3 " + sys.argv[0] + "`")
     questions = os.fdopen(int(os.environ["SECATEUR_QUESTIONS"]), "rb", buffering=1 << 20)
@@ -88,12 +148,18 @@ def serve(tensors="numpy"):
         given = _read(questions, question.get("bytes", 0), tensors)
         if question["ask"] == "bye":
             break
+        parts = []
         try:
             answer = _plugin.answer(question, given)
+            if "tensors behind" in answer:
+                parts = _written(answer.pop("tensors behind"))
+                answer["bytes"] = sum(map(len, parts))
         except Exception as error:
             traceback.print_exc()
             answer = {"error": f"{type(error).__name__}: {error}"}
         answers.write(json.dumps({"id": question["id"], **answer}).encode() + b"\n")
+        for part in parts:
+            answers.write(part)
         answers.flush()
 
 
@@ -135,6 +201,114 @@ class _Metric:
 
     def pick(self, given):
         return [given[word] if len(given[word]) > 1 else given[word][0] for word in self.asked]
+
+
+class _Rows:
+    """Samples that can be had in any order."""
+
+    form = "random"
+
+    def __init__(self, batch, samples, name, fingerprint):
+        self.batch, self.samples, self.name, self.fingerprint = batch, samples, name, fingerprint
+
+    def answer(self, question, given):
+        if question["ask"] == "hello":
+            return {
+                "protocol": PROTOCOL, "kind": "dataset", "form": self.form, "name": self.name, "samples": self.samples,
+                "fingerprint": None if self.fingerprint is None else str(self.fingerprint),
+                "tensors": [{"name": name, "dtype": _code(name, batch), "shape": list(batch.shape[1:])}
+                            for name, batch in self.first().items()],
+            }
+        if question["ask"] == "read":
+            rows = question["rows"]
+            if self.samples is not None and not all(0 <= row < self.samples for row in rows):
+                return {"error": f"there are {self.samples} samples, and {max(rows)} is not the number of one"}
+            return {"tensors behind": self.read(rows)}
+        if question["ask"] == "rewind" and self.form == "stream":
+            self.rewind()
+            return {}
+        return {"error": f"{question['ask']} is not a question for this plug-in"}
+
+    def first(self):
+        return self.read([0])
+
+    def read(self, rows):
+        return self.batch(rows)
+
+
+class _Stream(_Rows):
+    """Samples that come one after the other."""
+
+    form = "stream"
+
+    def __init__(self, function, samples, name, fingerprint):
+        super().__init__(None, samples, name, fingerprint)
+        self.function = function
+        self.rewind()
+
+    def rewind(self):
+        self.coming, self.next = self.function(), 0
+
+    def first(self):
+        self.rewind()
+        first = self.read([0])
+        self.rewind()
+        return first
+
+    def read(self, rows):
+        found = []
+        for row in rows:
+            if row < self.next:
+                raise IndexError(f"sample {row} is over, and {self.next} comes next")
+            for sample in self.coming:
+                self.next += 1
+                if self.next > row:
+                    found.append(sample)
+                    break
+            else:
+                raise EOFError(f"the stream ended after {self.next} samples")
+        return _stacked(found)
+
+
+def _named(sample):
+    """A sample, or a batch, as arrays by name."""
+    if isinstance(sample, (tuple, list)):
+        if len(sample) != 2:
+            raise ValueError(f"a sample is (input, target), or a dict, or the input alone, but this has {len(sample)} parts")
+        sample = {"inputs": sample[0], "targets": sample[1]}
+    if not isinstance(sample, dict):
+        sample = {"inputs": sample}
+    return {name: _array(value) for name, value in sample.items()}
+
+
+def _stacked(samples):
+    named = [_named(sample) for sample in samples]
+    return {name: numpy.stack([sample[name] for sample in named]) for name in named[0]}
+
+
+def _array(value):
+    return value.detach().cpu().numpy() if hasattr(value, "detach") else numpy.asarray(value)
+
+
+def _code(name, array):
+    code = _CODES.get(array.dtype.name)
+    if code is None:
+        raise TypeError(f"{name} has the type {array.dtype}, which is not one of {', '.join(_CODES)}")
+    return code
+
+
+def _written(named):
+    """Tensors as the parts of a safetensors file."""
+    header, parts, end = {}, [], 0
+    # The widest elements first, so that all are aligned.
+    for name, array in sorted(named.items(), key=lambda item: -item[1].itemsize):
+        data = numpy.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False)).tobytes()
+        header[name] = {"dtype": _code(name, array), "shape": list(array.shape), "data_offsets": [end, end + len(data)]}
+        parts.append(data)
+        end += len(data)
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return [len(text).to_bytes(8, "little"), text, *parts]
 
 
 def _read(questions, count, tensors):

@@ -1,6 +1,9 @@
 //! `check FILE…`: all that can be wrong before anything runs.
 
+use super::load::Loaded;
 use super::{CliError, Exit, FileArgs, StoreArgs, answer, load, lockfile, say};
+use crate::pipeline::Failure;
+use crate::spec::Diagnostic;
 use crate::store::Store;
 use std::path::PathBuf;
 
@@ -42,8 +45,8 @@ pub fn check(args: &Args) -> Result<Exit, CliError> {
                         answer(&format!("{}: {line}\n", loaded.file.display()))?;
                     }
                 }
-                Err(message) => {
-                    say(&format!("error: {}: {message}", loaded.file.display()));
+                Err(failure) => {
+                    tell(&loaded, &failure);
                     moody = true;
                     continue;
                 }
@@ -56,4 +59,15 @@ pub fn check(args: &Args) -> Result<Exit, CliError> {
         answer(&format!("{}: valid, {steps}\n", loaded.file.display()))?;
     }
     Ok(if moody { Exit::StageFailed } else { Exit::Done })
+}
+
+/// Says why a plug-in cannot be used; what the file says wrongly is shown there.
+fn tell(loaded: &Loaded, failure: &Failure) {
+    if let Failure::Failed(error) = failure
+        && let Some(diagnostic) = error.downcast_ref::<Diagnostic>()
+    {
+        load::show(std::slice::from_ref(diagnostic));
+    } else {
+        say(&format!("error: {}: {}", loaded.file.display(), failure.text()));
+    }
 }

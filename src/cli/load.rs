@@ -2,8 +2,8 @@
 
 use super::{CliError, say};
 use crate::history::RunRecord;
-use crate::pipeline::{Dag, InputRecord};
-use crate::spec::{self, Diagnostic, Hook, Outside, Schedule, Set, Spec};
+use crate::pipeline::{Dag, Failure, InputRecord, Stop};
+use crate::spec::{self, Diagnostic, Hook, Memory, Outside, Schedule, Set, Spec};
 use crate::stages::explain::{ExplainError, Explanation, explain};
 use crate::stages::{self, Shared};
 use crate::store::Store;
@@ -77,9 +77,19 @@ impl Loaded {
         self.shared.remember_model(store);
     }
 
+    /// From now on what waits ends when `stop` is set.
+    pub fn obey(&self, stop: &Stop) {
+        self.shared.obey(stop);
+    }
+
+    /// Lets go what only a running pipeline needs.
+    pub fn release(&self) {
+        self.shared.release();
+    }
+
     /// Lets the pipeline's plug-ins measure a batch several times, and tells what came of it.
-    pub fn rehearse(&self) -> Result<Vec<String>, String> {
-        stages::rehearse(&self.shared).map_err(|failure| failure.text())
+    pub fn rehearse(&self) -> Result<Vec<String>, Failure> {
+        stages::rehearse(&self.shared)
     }
 
     /// What was read, once stages have run.
@@ -168,6 +178,13 @@ pub fn with_model(file: &Path, sets: &[String]) -> Result<Vec<Loaded>, CliError>
 pub fn lowering(loaded: &[Loaded], lower: bool) {
     let plain = loaded.iter().filter(|_| !lower);
     plain.for_each(|one| one.shared.run_plain());
+}
+
+/// Allows all of them so much memory, where the command line says so.
+pub fn limit(loaded: &[Loaded], memory: Option<&Memory>) {
+    if let Some(memory) = memory {
+        loaded.iter().for_each(|one| one.shared.limit_memory(memory.bytes()));
+    }
 }
 
 /// Contents that cannot be read: a run finds out by itself, `check` asks.

@@ -1,11 +1,13 @@
 //! `plan FILE`: what a run would compute, and why.
 
 use super::runs::pretty;
-use super::{CliError, Exit, FileArgs, PlaceArgs, answer, load};
+use super::{CliError, Exit, FileArgs, PlaceArgs, answer, jobs, load};
 use crate::history;
 use crate::pipeline::{AssessError, Options, Output, RunError, Share, assess};
 use crate::report::{plan_json, plan_text};
+use crate::spec::Memory;
 use crate::store::Wait;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
@@ -20,6 +22,12 @@ pub struct Args {
     /// Only these steps and what they need.
     #[arg(long, value_name = "ID")]
     only: Vec<String>,
+    /// How many threads a run would have [default: physical cores].
+    #[arg(long, short, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+    /// How much memory a run should stay within, such as 8GiB [default: the file's `resources`, else half of what is free].
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<Memory>,
     /// As if nothing were in the store.
     #[arg(long)]
     no_cache: bool,
@@ -46,7 +54,9 @@ pub fn plan(args: &Args) -> Result<Exit, CliError> {
     };
     let mut pending = false;
     let mut all = Vec::new();
+    jobs::set(args.jobs.unwrap_or_else(jobs::physical_cores));
     let loaded = load::checked(std::slice::from_ref(&args.file), &args.sets.sets)?;
+    load::limit(&loaded, args.memory.as_ref());
     load::lowering(&loaded, !args.no_lowering);
     for loaded in loaded {
         let previous = Output::previous(&loaded.output_folder(args.place.output.as_deref()));

@@ -1,7 +1,7 @@
 //! `plugin new` and `plugin test`: for those who write plug-ins; and the way into the sandbox.
 
 use super::{CliError, Exit, answer, say};
-use crate::plugin::{self, Language, Launch, Samples};
+use crate::plugin::{self, Language, Launch, Purpose, Samples};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,6 +37,7 @@ struct New {
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum Kind {
     Metric,
+    Dataset,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -48,7 +49,7 @@ enum Lang {
 
 #[derive(Debug, clap::Args)]
 struct Test {
-    /// The shape of one sample's outputs, such as 10 or 21x64x64.
+    /// The shape of one sample's outputs that a metric is given, such as 10 or 21x64x64.
     #[arg(long, value_name = "SHAPE", default_value = "10", value_parser = shape)]
     outputs: Shape,
     /// The shape of one sample's targets; without it one number.
@@ -107,19 +108,23 @@ pub fn plugin(args: &Args) -> Result<Exit, CliError> {
 }
 
 fn write(new: &New) -> Result<Exit, CliError> {
-    let Kind::Metric = new.kind;
+    let (purpose, key) = match new.kind {
+        Kind::Metric => (Purpose::Metric, "metric: {command: {argv: [ARGV]}}"),
+        Kind::Dataset => (Purpose::Dataset, "dataset: {source: {command: {argv: [ARGV]}}}"),
+    };
     let language = match new.lang {
         Lang::Python => Language::Python,
         Lang::Rust => Language::Rust,
         Lang::C => Language::C,
     };
-    let (files, argv) = plugin::new_skeleton(language, &new.dir).map_err(|error| CliError::Usage(error.to_string()))?;
+    let (files, argv) =
+        plugin::new_skeleton(purpose, language, &new.dir).map_err(|error| CliError::Usage(error.to_string()))?;
     let mut text = String::new();
     for file in files {
         text += &format!("wrote {}\n", file.display());
     }
     let argv = argv.join(", ");
-    text += &format!("in a pipeline beside it: metric: {{command: {{argv: [{argv}]}}}}\n");
+    text += &format!("in a pipeline beside it: {}\n", key.replace("ARGV", &argv));
     text += &format!("try it there: secateur plugin test {}\n", argv.replace(", ", " "));
     answer(&text)?;
     Ok(Exit::Done)

@@ -63,6 +63,7 @@ pub fn reproduce(args: &Args, format: LogFormat, logs: impl FnOnce(MultiProgress
         wait: Wait::No,
         share: Share::Whole,
     };
+    loaded.obey(&stop);
     let run = execute(&loaded.dag, &fresh, &output, &options, &stop, &reporter)?;
     if run.stopped {
         return Ok(Exit::Incomplete);

@@ -9,7 +9,7 @@ use crate::pipeline::{
     Event, Options, Output, Record, RunError, Share, Sink, Stage, StageRecord, Stop, Waiting, execute,
 };
 use crate::report::{LogFormat, Mode, Reporter, summary};
-use crate::spec::Period;
+use crate::spec::{Memory, Period};
 use crate::store::{Lock, Patience, Store};
 use indicatif::MultiProgress;
 use std::collections::BTreeMap;
@@ -30,6 +30,10 @@ pub struct Args {
     /// How many threads compute [default: physical cores]. Results are the same with any number.
     #[arg(long, short, value_name = "N")]
     jobs: Option<NonZeroUsize>,
+    /// How much memory to stay within, such as 8GiB: less is measured at once [default: the file's `resources`, else half of
+    /// what is free]. Results are the same with any.
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<Memory>,
     /// Only these steps and what they need.
     #[arg(long, value_name = "ID")]
     only: Vec<String>,
@@ -70,6 +74,7 @@ impl Args {
             file: file.clone(),
             place: place.clone(),
             jobs: None,
+            memory: None,
             only: Vec::new(),
             no_cache: false,
             no_lowering: false,
@@ -111,6 +116,7 @@ pub fn run_after(
     }
     let loaded = load::checked(&args.files, &args.file.sets)?;
     load::lowering(&loaded, !args.no_lowering);
+    load::limit(&loaded, args.memory.as_ref());
     refuse_shared_folders(args, &loaded)?;
     refuse_unknown_ids(args, &loaded)?;
     let store = args.place.open()?;
@@ -165,6 +171,7 @@ fn run_one(args: &Args, loaded: &Loaded, store: &Store, stop: &Stop, sink: &dyn 
         wait,
         share,
     };
+    loaded.obey(stop);
     let recording = Recording::start(store, loaded, &folder);
     let run = match execute(&loaded.dag, store, &output, &options, stop, sink) {
         Ok(run) => run,
@@ -174,6 +181,7 @@ fn run_one(args: &Args, loaded: &Loaded, store: &Store, stop: &Stop, sink: &dyn 
             return Err(error);
         }
     };
+    loaded.release();
     loaded.remember_model(store);
     let exit = Exit::of_run(&run, args.keep_going);
     output.remove_gone(&ids, &crate::stages::names_of_kind)?;
@@ -190,6 +198,9 @@ fn run_one(args: &Args, loaded: &Loaded, store: &Store, stop: &Stop, sink: &dyn 
         seconds: start.elapsed().as_secs_f64(),
     });
     recording.end(exit, Some(&run));
+    if let Some(bytes) = crate::stages::peak_memory() {
+        tracing::info!("at most {} of memory were taken", crate::report::memory_text(bytes));
+    }
     answer(&summary(loaded.name(), &folder, &run))?;
     Ok(exit)
 }

@@ -59,6 +59,20 @@ pub enum DatasetError {
     Folder { path: PathBuf, message: String },
     #[error("samples {start}..{end} were asked for, but the dataset has {len}")]
     Range { start: usize, end: usize, len: usize },
+    #[error("{0}")]
+    Foreign(String),
+    #[error("stopped")]
+    Stopped,
+    #[error("{origin} has no tensor for {}, but {found}", input.title())]
+    NoTensor {
+        origin: String,
+        input: Input,
+        found: String,
+    },
+    #[error("{origin} does not say how many samples it has: write how many are wanted")]
+    Endless { origin: String },
+    #[error("{origin} does not say how many samples it has, so none can be drawn: leave `shuffle` out")]
+    Undrawn { origin: String },
     #[error("the thread that reads the dataset stopped: {0}")]
     Reader(String),
 }

@@ -1,9 +1,8 @@
 //! Samples for a model: from files to batches of the numbers that a network takes.
 //!
-//! Owns the sources of the pipeline file (IDX, npz, npy, safetensors, CIFAR's binary files, and images in
-//! folders, tar archives and Parquet files), their conversion to float32, the
-//! choice of samples, and reading ahead. Deliberately knows nothing of YAML, models and metrics; file formats are
-//! `formats/`' business.
+//! Owns the sources of the pipeline file (IDX, npz, npy, safetensors, CIFAR's binary files, images in folders, tar archives
+//! and Parquet files, and what others hold), their conversion to float32, the choice of samples, and reading ahead.
+//! Deliberately knows nothing of YAML, models, metrics and other processes; file formats are `formats/`' business.
 //!
 //! # Memory
 //!
@@ -25,6 +24,7 @@ mod batches;
 mod cifar;
 mod convert;
 mod error;
+mod foreign;
 mod frame;
 pub mod image;
 mod image_folder;
@@ -51,6 +51,8 @@ use cifar::CifarFiles;
 use convert::Conversion;
 pub use convert::{Input, Normalize};
 pub use error::DatasetError;
+use foreign::ForeignSource;
+pub use foreign::{Column, Foreign};
 use frame::Frame;
 use image_folder::ImageFolder;
 pub use label::Label;
@@ -61,7 +63,7 @@ use shuffle::Unpacked;
 use web::WebDataset;
 
 /// Where samples come from.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum SourceConfig {
     /// Two files of MNIST's format, plain or `.gz`.
     Idx { images: PathBuf, labels: Option<PathBuf> },
@@ -101,10 +103,12 @@ pub enum SourceConfig {
     },
     /// Binary files of CIFAR's.
     Cifar { set: Cifar, files: Vec<PathBuf> },
+    /// What somebody else holds.
+    Foreign(Arc<dyn Foreign>),
 }
 
 /// All that decides which numbers come out.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Config {
     pub source: SourceConfig,
     pub normalize: Option<Normalize>,
@@ -238,6 +242,7 @@ impl Dataset {
                 Arc::new(ParquetImages::open(path, image, label.as_deref(), frame)?)
             }
             SourceConfig::Cifar { set, files } => Arc::new(CifarFiles::open(*set, files, only()?)?),
+            SourceConfig::Foreign(from) => Arc::new(ForeignSource::open(from, config.samples, &conversions)?),
         };
         let order = Order::new(source.len(), config.samples, config.seed)?;
         Ok(Dataset(Arc::new(Opened {

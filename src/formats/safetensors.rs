@@ -156,7 +156,8 @@ fn parse(text: &[u8], file: u64) -> Result<Headers, String> {
     Ok(headers)
 }
 
-fn code(dtype: DType) -> &'static str {
+/// The format's word for a type.
+pub fn code(dtype: DType) -> &'static str {
     match dtype {
         DType::Bool => "BOOL",
         DType::U8 => "U8",
@@ -174,7 +175,8 @@ fn code(dtype: DType) -> &'static str {
     }
 }
 
-fn decode(text: &str) -> Option<DType> {
+/// The type that the format calls so.
+pub fn decode(text: &str) -> Option<DType> {
     DType::ALL.into_iter().find(|&dtype| code(dtype) == text)
 }
 

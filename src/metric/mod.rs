@@ -76,6 +76,11 @@ pub trait Metric: Send + Sync {
         false
     }
 
+    /// Whether it looks at more than the model's first output.
+    fn takes_all_outputs(&self) -> bool {
+        false
+    }
+
     /// Whether targets of this type can be used; to be asked before anything is run.
     fn check_targets(&self, targets: Option<DType>) -> Result<(), MetricError>;
 

@@ -172,6 +172,10 @@ pub trait Stage: Send + Sync {
         document.key()
     }
     fn run(&self, context: &Context<'_>) -> Result<Outcome, Failure>;
+    /// The most memory that it is expected to take with so many threads, in bytes, where that can be told; for `plan`.
+    fn memory(&self) -> Option<u64> {
+        None
+    }
     /// What would be computed, where the stage has cells; for `plan`.
     fn pending(&self, _store: &Store, _fresh: bool) -> Option<Pending> {
         None

@@ -68,6 +68,8 @@ pub struct Assessment {
     pub verdict: Verdict,
     /// What would be computed, where that is known.
     pub pending: Option<Pending>,
+    /// The most memory that it is expected to take, in bytes.
+    pub memory: Option<u64>,
     /// How long that takes, if as long as the last time.
     pub seconds: Option<f64>,
     /// The run that told.
@@ -94,6 +96,7 @@ pub fn assess(
             key: None,
             verdict: Verdict::NotAsked,
             pending: None,
+            memory: None,
             seconds: None,
             told_by: None,
         };
@@ -127,6 +130,7 @@ pub fn assess(
                 } else {
                     let earlier = past.get(stage.id()).cloned().unwrap_or_default();
                     one.pending = stage.pending(store, options.no_cache);
+                    one.memory = stage.memory();
                     one.expect(earlier.cost.as_ref());
                     let reasons = match options.no_cache {
                         true => vec!["--no-cache".into()],

@@ -77,6 +77,20 @@ pub enum Fault {
     Count { found: usize, wanted: usize },
     #[error("its answer lacks {0}")]
     Lacks(&'static str),
+    #[error("its answer lacks the tensor `{0}`")]
+    NoTensor(String),
+    #[error("its tensor `{name}` is {found} where {wanted} was announced and asked for")]
+    Tensor {
+        name: String,
+        found: String,
+        wanted: String,
+    },
+    #[error("its processes say different things of themselves")]
+    Disagree,
+    #[error("it is a {found}, and a {wanted} is wanted here")]
+    Kind { found: &'static str, wanted: &'static str },
+    #[error("its data come as a stream, which one process gives: leave `workers` out")]
+    StreamOfSeveral,
     #[error("{0} in its answer is no number")]
     NoNumber(String),
     #[error("it says {found}, but the pipeline says {written}")]

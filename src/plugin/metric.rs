@@ -5,7 +5,7 @@
 //! averaged here, as those of any metric; an aggregate gets its batches in sample order, whatever order they come in.
 
 use super::error::{Fault, PluginError};
-use super::hello::{FormName, Hello};
+use super::hello::{FormName, Hello, MetricHello};
 use super::pool::{Expected, Pool, Said, Task};
 use super::wire::Ask;
 use super::{Direction, Launch};
@@ -21,6 +21,7 @@ type Named = Vec<(String, Tensor)>;
 pub struct CommandMetric {
     pool: Pool,
     name: String,
+    hello: MetricHello,
     maximize: bool,
     /// Cells of aggregates begun so far; they go to the processes in turn.
     begun: AtomicUsize,
@@ -34,7 +35,17 @@ impl CommandMetric {
     pub fn start(launch: &Launch, direction: Option<Direction>) -> Result<CommandMetric, PluginError> {
         let pool = Pool::start(launch)?;
         let written = direction.map(|direction| direction == Direction::Maximize);
-        let said = pool.hello().maximize;
+        let hello = match pool.hello() {
+            Hello::Metric(hello) => hello.clone(),
+            other => {
+                let fault = Fault::Kind {
+                    found: other.kind(),
+                    wanted: "metric",
+                };
+                return Err(PluginError::bare(&launch.name, fault));
+            }
+        };
+        let said = hello.maximize;
         if let (Some(said), Some(written)) = (said, written)
             && said != written
         {
@@ -51,22 +62,19 @@ impl CommandMetric {
             name: launch.name.clone(),
             maximize: written.or(said).unwrap_or(true),
             begun: AtomicUsize::new(0),
+            hello,
             pool,
         })
     }
 
-    fn hello(&self) -> &Hello {
-        self.pool.hello()
-    }
-
     fn wants(&self, tensor: &str) -> bool {
-        self.hello().tensors.iter().any(|wanted| wanted == tensor)
+        self.hello.tensors.iter().any(|wanted| wanted == tensor)
     }
 
     /// The tensors that the plug-in wants of a forward.
     fn tensors(&self, forward: &Forward<'_>) -> Result<Named, MetricError> {
         let mut tensors = Vec::new();
-        for wanted in &self.hello().tensors {
+        for wanted in &self.hello.tensors {
             match wanted.as_str() {
                 "outputs" => several(wanted, forward.outputs, &mut tensors),
                 "inputs" => several(wanted, &forward.batch.inputs, &mut tensors),
@@ -142,7 +150,7 @@ impl Metric for CommandMetric {
     }
 
     fn form(&self) -> Form<'_> {
-        match self.hello().form {
+        match self.hello.form {
             FormName::PerSample => Form::PerSample(self),
             FormName::Aggregate => Form::Aggregate(self),
         }
@@ -158,6 +166,10 @@ impl Metric for CommandMetric {
 
     fn needs_baseline(&self) -> bool {
         self.wants("baseline")
+    }
+
+    fn takes_all_outputs(&self) -> bool {
+        self.wants("outputs") || self.wants("baseline")
     }
 
     fn check_targets(&self, targets: Option<DType>) -> Result<(), MetricError> {
@@ -181,7 +193,7 @@ impl PerSample for CommandMetric {
     }
 
     fn bounds(&self) -> Option<(f64, f64)> {
-        self.hello().bounds
+        self.hello.bounds
     }
 
     fn in_background(&self) -> Option<&dyn Aggregate> {
@@ -191,7 +203,7 @@ impl PerSample for CommandMetric {
 
 impl Aggregate for CommandMetric {
     fn open(&self, cell: &str) -> Result<Box<dyn Accumulator + '_>, MetricError> {
-        if self.hello().form == FormName::PerSample {
+        if self.hello.form == FormName::PerSample {
             let values = Arc::new(Values::default());
             return Ok(Box::new(Background { metric: self, values }));
         }

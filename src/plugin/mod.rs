@@ -1,14 +1,15 @@
-//! Plug-ins: metrics that another process computes, in any language.
+//! Plug-ins: metrics that another process computes and data that it holds, in any language.
 //!
 //! Owns the protocol (docs/plugin-protocol.md), the processes and what becomes of them, the helpers that plug-ins find,
 //! and the verbs that make and test one. Deliberately knows nothing of YAML and of the runtime: what to start comes as a
-//! [`Launch`], and what comes out is a [`crate::metric::Metric`] like any other.
+//! [`Launch`], and what comes out is a [`crate::metric::Metric`] or a [`crate::dataset::Foreign`] like any other.
 //!
 //! Batches travel through a pipe. Shared memory was measured against it: a round trip of 256 KB (64 samples of 1000
 //! numbers) takes 66 µs through a pipe and 27 µs through shared memory, of 64 MB 23 ms and 12 ms, beside forwards of
 //! hundreds of milliseconds; a pipe needs nothing of the plug-in's language, leaves nothing behind, and is everywhere.
 
 mod child;
+mod dataset;
 mod error;
 mod hello;
 mod helper;
@@ -25,13 +26,14 @@ mod wire;
 mod worker;
 
 pub use child::ALWAYS_PASSED;
+pub use dataset::CommandDataset;
 pub use error::{Fault, PluginError};
-pub use hello::{FormName, Hello, TENSORS};
+pub use hello::{Access, DatasetHello, FormName, Hello, MetricHello, TENSORS};
 pub use helper::PYTHON;
 pub use metric::CommandMetric;
 pub use probe::{Samples, Tried, probe};
 pub use sandbox::{SandboxError, VERB as SANDBOX_VERB, enter as enter_sandbox};
-pub use skeleton::{Language, SkeletonError, write as new_skeleton};
+pub use skeleton::{Language, Purpose, SkeletonError, write as new_skeleton};
 pub use wire::{Answer, Answers, Ask, VERSION, WireError};
 
 use std::fmt;
@@ -72,10 +74,18 @@ impl fmt::Debug for Launch {
 #[doc(hidden)]
 pub fn fuzz(bytes: &[u8]) {
     let mut answers = Answers::new(bytes);
+    let mut columns: Arc<[crate::dataset::Column]> = Arc::new([]);
     while let Ok(answer) = answers.next(1 << 20) {
-        let _ = Hello::read(&answer);
-        let _ = pool::said(&answer, pool::Expected::Values(3));
-        let _ = pool::said(&answer, pool::Expected::Score);
+        let _ = pool::said(&answer, &pool::Expected::Values(3));
+        let _ = pool::said(&answer, &pool::Expected::Score);
+        if let Ok(Hello::Dataset(hello)) = Hello::read(&answer) {
+            columns = hello.tensors;
+        }
+        let expected = pool::Expected::Tensors {
+            columns: columns.clone(),
+            samples: 2,
+        };
+        let _ = pool::said(&answer, &expected);
     }
 }
 

@@ -9,6 +9,7 @@ use super::hello::Hello;
 use super::wire::{Answer, Ask, number};
 use super::worker::Worker;
 use super::{Launch, helper};
+use crate::dataset::Column;
 use crate::metric::Score;
 use crate::tensor::Tensor;
 use serde_json::Value;
@@ -21,13 +22,32 @@ use tempfile::TempDir;
 /// Questions that wait, for each process.
 const AHEAD: usize = 2;
 
+/// What stands before the tensors of an answer, in bytes, for each of them.
+const HEADER: u64 = 1 << 10;
+
 /// What an answer is to say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Expected {
     Nothing,
     /// So many values.
     Values(usize),
     Score,
+    /// These tensors of so many samples.
+    Tensors {
+        columns: Arc<[Column]>,
+        samples: usize,
+    },
+}
+
+impl Expected {
+    /// The most bytes of tensors that an answer may have.
+    pub(super) fn most(&self) -> u64 {
+        let Expected::Tensors { columns, samples } = self else {
+            return 0;
+        };
+        let bytes = columns.iter().filter_map(Column::bytes).sum::<usize>();
+        (bytes.saturating_mul(*samples) as u64).saturating_add(HEADER * (columns.len() as u64 + 1))
+    }
 }
 
 /// What an answer says.
@@ -36,6 +56,8 @@ pub(super) enum Said {
     Nothing,
     Values(Vec<f64>),
     Score(Score),
+    /// In the order of the columns.
+    Tensors(Vec<Tensor>),
 }
 
 /// One question on its way.
@@ -96,7 +118,10 @@ impl Pool {
         let mut fault = queue.lock().failed.clone();
         for one in heard {
             match one {
-                Ok(one) => hello = hello.or(Some(one)),
+                Ok(one) if hello.as_ref().is_some_and(|other| *other != one) => {
+                    fault = fault.or_else(|| Some(bare(Fault::Disagree)));
+                }
+                Ok(one) => hello = Some(one),
                 Err(error) => fault = fault.or(Some(error)),
             }
         }
@@ -121,6 +146,11 @@ impl Pool {
 
     pub(super) fn hello(&self) -> &Hello {
         &self.hello
+    }
+
+    /// Whether a fault has ended everything.
+    pub(super) fn has_failed(&self) -> bool {
+        self.queue.lock().failed.is_some()
     }
 
     pub(super) fn workers(&self) -> usize {
@@ -239,8 +269,8 @@ fn work(number: usize, launch: &Launch, folder: &Path, queue: &Queue, tell: mpsc
     // Whoever starts the pool hears until nobody can tell any more.
     drop(tell);
     while let Some(task) = queue.take(number) {
-        let answer = worker.ask(&task.ask, &task.tensors);
-        match answer.and_then(|answer| said(&answer, task.expected)) {
+        let answer = worker.ask_for(&task.ask, &task.tensors, task.expected.most());
+        match answer.and_then(|answer| said(&answer, &task.expected)) {
             Ok(said) => (task.reply)(Ok(said)),
             Err(fault) => {
                 let error = worker.fail(fault, Some(&task.ask));
@@ -254,11 +284,31 @@ fn work(number: usize, launch: &Launch, folder: &Path, queue: &Queue, tell: mpsc
 }
 
 /// Reads an answer.
-pub(super) fn said(answer: &Answer, expected: Expected) -> Result<Said, Fault> {
+pub(super) fn said(answer: &Answer, expected: &Expected) -> Result<Said, Fault> {
     Ok(match expected {
         Expected::Nothing => Said::Nothing,
-        Expected::Values(samples) => Said::Values(values(answer, samples)?),
+        Expected::Values(samples) => Said::Values(values(answer, *samples)?),
         Expected::Score => Said::Score(score(answer)?),
+        Expected::Tensors { columns, samples } => {
+            let tensors = columns.iter().map(|column| tensor(answer, column, *samples));
+            Said::Tensors(tensors.collect::<Result<_, _>>()?)
+        }
+    })
+}
+
+/// One tensor of an answer, which is as it was announced.
+fn tensor(answer: &Answer, column: &Column, samples: usize) -> Result<Tensor, Fault> {
+    let Some((_, tensor)) = answer.tensors.iter().find(|(name, _)| *name == column.name) else {
+        return Err(Fault::NoTensor(column.name.clone()));
+    };
+    let wanted = column.batch(samples);
+    if tensor.dtype() == column.dtype && tensor.shape() == wanted {
+        return Ok(tensor.clone());
+    }
+    Err(Fault::Tensor {
+        name: column.name.clone(),
+        found: format!("{} {:?}", tensor.dtype(), tensor.shape()),
+        wanted: format!("{} {wanted:?}", column.dtype),
     })
 }
 

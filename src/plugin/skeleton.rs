@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 const PYTHON: &str = include_str!("../../pipelines/plugins/accuracy.py");
 const C: &str = include_str!("../../pipelines/plugins/accuracy.c");
 const RUST: &str = include_str!("../../plugins/rust/accuracy.rs");
+const DATASET_PYTHON: &str = include_str!("../../pipelines/plugins/images.py");
+const DATASET_C: &str = include_str!("../../pipelines/plugins/idx.c");
 const MANIFEST: &str = r#"[package]
 name = "accuracy"
 version = "0.1.0"
@@ -28,24 +30,43 @@ pub enum Language {
     C,
 }
 
+/// What a plug-in is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    Metric,
+    Dataset,
+}
+
 /// Why no skeleton was written.
 #[derive(Debug, thiserror::Error)]
 pub enum SkeletonError {
+    #[error("there is no Rust skeleton of a dataset: take that of a metric, and docs/plugin-protocol.md")]
+    Lacking,
     #[error("{} exists already; it was not touched", .0.display())]
     Exists(PathBuf),
     #[error("cannot write {}: {source}", path.display())]
     Write { path: PathBuf, source: std::io::Error },
 }
 
-/// Writes a metric's skeleton into a folder and gives the files, and the words of its `argv` beside its pipeline.
+/// Writes a skeleton into a folder and gives the files, and the words of its `argv` beside its pipeline.
 ///
 /// # Errors
-/// When a file exists already, or cannot be written.
-pub fn write(language: Language, folder: &Path) -> Result<(Vec<PathBuf>, Vec<String>), SkeletonError> {
-    let (files, argv): (Vec<(&str, &str)>, &[&str]) = match language {
-        Language::Python => (vec![("accuracy.py", PYTHON)], &["python3", "accuracy.py"]),
-        Language::C => (vec![("accuracy.c", C)], &["./accuracy"]),
-        Language::Rust => (
+/// When there is none, a file exists already, or cannot be written.
+pub fn write(
+    purpose: Purpose,
+    language: Language,
+    folder: &Path,
+) -> Result<(Vec<PathBuf>, Vec<String>), SkeletonError> {
+    let (files, argv): (Vec<(&str, &str)>, &[&str]) = match (purpose, language) {
+        (Purpose::Dataset, Language::Python) => (
+            vec![("images.py", DATASET_PYTHON)],
+            &["python3", "images.py", "val.npz"],
+        ),
+        (Purpose::Dataset, Language::C) => (vec![("idx.c", DATASET_C)], &["./idx", "images.idx.gz", "labels.idx.gz"]),
+        (Purpose::Dataset, Language::Rust) => return Err(SkeletonError::Lacking),
+        (Purpose::Metric, Language::Python) => (vec![("accuracy.py", PYTHON)], &["python3", "accuracy.py"]),
+        (Purpose::Metric, Language::C) => (vec![("accuracy.c", C)], &["./accuracy"]),
+        (Purpose::Metric, Language::Rust) => (
             vec![("Cargo.toml", MANIFEST), ("src/main.rs", RUST)],
             &["target/release/accuracy"],
         ),

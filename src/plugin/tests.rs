@@ -8,6 +8,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+mod dataset;
+
 /// Whether the plug-ins of these tests can run: a fresh machine has python3.
 fn python() -> bool {
     let found = std::process::Command::new("python3").arg("--version").output();

@@ -40,6 +40,10 @@ pub enum Ask {
     Merge { cell: String, state: String },
     /// The cell is wanted no more.
     Drop { cell: String },
+    /// Samples of a dataset, by number; behind the answer their tensors.
+    Read { rows: Vec<usize> },
+    /// Begins a stream again.
+    Rewind {},
     /// The end; the plug-in leaves, and answers nothing.
     Bye {},
     /// What no version asks, and a plug-in refuses as it will refuse what later versions ask.

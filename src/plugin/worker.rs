@@ -52,8 +52,13 @@ impl Worker {
         Hello::read(&self.ask(&ask, &[])?)
     }
 
-    /// Asks one question and waits for its answer.
+    /// Asks one question and waits for its answer, which has no tensors.
     pub(super) fn ask(&mut self, ask: &Ask, tensors: &[(String, Tensor)]) -> Result<Answer, Fault> {
+        self.ask_for(ask, tensors, 0)
+    }
+
+    /// The same, with at most so many bytes of tensors behind the answer.
+    pub(super) fn ask_for(&mut self, ask: &Ask, tensors: &[(String, Tensor)], most: u64) -> Result<Answer, Fault> {
         self.asked += 1;
         let deadline = Instant::now() + self.timeout;
         self.questions.deadline = deadline;
@@ -61,7 +66,7 @@ impl Worker {
         if let Err(error) = wire::ask(&mut self.questions, self.asked, ask, tensors) {
             return Err(self.broken(&error, Fault::ClosedQuestions));
         }
-        let answer = match self.answers.next(0) {
+        let answer = match self.answers.next(most) {
             Ok(answer) => answer,
             Err(WireError::Io(error)) => return Err(self.broken(&error, Fault::ClosedAnswers)),
             Err(WireError::Closed) => return Err(self.closed(Fault::ClosedAnswers)),
@@ -114,7 +119,8 @@ impl Worker {
                 | Ask::Merge { cell, .. }
                 | Ask::Drop { cell },
             ) => (Some(cell.clone()), None),
-            Some(Ask::Hello { .. } | Ask::Bye {} | Ask::Later {}) | None => (None, None),
+            Some(Ask::Read { rows }) => (None, rows.first().copied().zip(rows.last().copied())),
+            Some(Ask::Hello { .. } | Ask::Rewind {} | Ask::Bye {} | Ask::Later {}) | None => (None, None),
         };
         PluginError {
             name: self.name,

@@ -101,6 +101,15 @@ pub(crate) fn line(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
+/// Bytes for a person: `230 MiB`, `5.2 GiB`.
+pub fn memory_text(bytes: u64) -> String {
+    let megabytes = bytes as f64 / f64::from(1 << 20);
+    match megabytes {
+        0.0..1000.0 => format!("{:.0} MiB", (megabytes / 10.0).ceil() * 10.0),
+        _ => format!("{:.1} GiB", megabytes / 1024.0),
+    }
+}
+
 /// A number of seconds for a person: `4 s`, `3 min 20 s`, `2 h 5 min`.
 fn duration(seconds: f64) -> String {
     let whole = seconds.max(0.0).round() as u64;
@@ -127,5 +136,11 @@ mod tests {
         assert_eq!(duration(7500.0), "2 h 5 min");
         assert_eq!(remaining(10.0, 0, 4), None);
         assert_eq!(remaining(10.0, 1, 4), Some(30.0));
+    }
+
+    #[test]
+    fn memory_is_rounded() {
+        assert_eq!(memory_text(221 << 20), "230 MiB");
+        assert_eq!(memory_text(5300 << 20), "5.2 GiB");
     }
 }

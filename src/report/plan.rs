@@ -45,6 +45,9 @@ fn will_run(text: &mut String, one: &Assessment, reasons: &[String]) {
         );
     }
     text.push('\n');
+    if let Some(bytes) = one.memory {
+        let _ = writeln!(text, "    expected to take {} of memory", super::memory_text(bytes));
+    }
     for reason in reasons {
         let _ = writeln!(text, "    {reason}");
     }
@@ -129,6 +132,7 @@ fn stage_json(one: &Assessment) -> Value {
     match &one.verdict {
         Verdict::Run { reasons } => {
             stage.insert("reasons".into(), json!(reasons));
+            stage.insert("memory".into(), json!(one.memory));
             if let Some(pending) = &one.pending {
                 let Pending { cells, at_most, .. } = pending;
                 let cells = json!({"to_compute": cells.computed, "stored": cells.reused, "at_most": at_most});

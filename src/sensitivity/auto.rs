@@ -19,7 +19,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// How many times the largest error of the first micro-batch is the bound for the others.
-const SAFETY: f64 = 2.0;
+const SAFETY: f64 = 1.5;
 
 /// One in so many samples that need no second run gets one.
 const AUDIT: u64 = 100;

@@ -1,6 +1,7 @@
 //! The measurement: waves of cells, early stop, and what is known already.
 
 use super::auto::{Careful, Effort};
+use super::footprint::Budget;
 use super::pass::{Baseline, Job, Pass, Precision, Programs, Running, WHOLE};
 use super::perturb::{Plan, Target};
 use super::standing::{Memory, Sums, take_up};
@@ -44,9 +45,11 @@ pub struct Settings<'a> {
     /// Whether the cell at a place is to be computed here, or left to others unless it is known; `None` stands for the
     /// unmasked model. Places are those of the table without repetitions, or of targets where rows may stop.
     pub mine: &'a (dyn Fn(Option<usize>) -> bool + Sync),
+    /// How much is measured at once, and what it costs.
+    pub budget: &'a Budget,
     /// Asked between micro-batches.
     pub stop: &'a (dyn Fn() -> bool + Sync),
-    /// Told how many of how many forwards of this run are done.
+    /// Told how much of how much of this run's arithmetic is done, by the budget's costs.
     pub progress: &'a (dyn Fn(u64, u64) + Sync),
 }
 
@@ -117,7 +120,7 @@ struct Engine<'a> {
     effort: Option<Effort>,
     /// Cells left to others.
     elsewhere: u64,
-    /// Forwards done, of those asked for so far.
+    /// Arithmetic done, of what is asked for so far.
     done: AtomicU64,
     total: u64,
 }
@@ -150,11 +153,6 @@ impl<'a> Engine<'a> {
         })
     }
 
-    /// Forwards that one cell takes.
-    fn batches(&self) -> u64 {
-        self.dataset.len().div_ceil(self.settings.micro_batch.max(1)) as u64
-    }
-
     /// Takes a value from memory; true when it is known.
     fn recall(&mut self, digest: Option<String>) -> bool {
         if self.found.contains_key(&digest) {
@@ -171,7 +169,7 @@ impl<'a> Engine<'a> {
     /// The unmasked model's scores; none when they are left to others.
     fn baseline(&mut self) -> Result<Option<Vec<Score>>, SensitivityError> {
         if !self.recall(None) && (self.settings.mine)(None) {
-            self.total += self.batches();
+            self.total += self.settings.budget.whole * self.dataset.len() as u64;
             self.wave(&[])?;
         }
         Ok(self.found.get(&None).cloned())
@@ -191,7 +189,10 @@ impl<'a> Engine<'a> {
             }
             jobs.push((digest, cell.job(self.targets)));
         }
-        self.total += self.batches() * (jobs.len() + jobs.len().div_ceil(WAVE)) as u64;
+        let budget = self.settings.budget;
+        let replays: u64 = jobs.iter().map(|(_, job)| budget.replay(job.target)).sum();
+        let baselines = budget.whole * jobs.len().div_ceil(WAVE) as u64;
+        self.total += (replays + baselines) * self.dataset.len() as u64;
         for wave in jobs.chunks(WAVE) {
             self.wave(wave)?;
         }
@@ -205,8 +206,10 @@ impl<'a> Engine<'a> {
         if failed.is_empty() {
             return Ok(());
         }
-        let again: Vec<_> = failed.into_iter().map(|at| jobs[at].clone()).collect();
-        self.total += self.batches() * (again.len() + 1) as u64;
+        let again: Vec<(&str, Job<'_>)> = failed.into_iter().map(|at| jobs[at].clone()).collect();
+        let budget = self.settings.budget;
+        let replays: u64 = again.iter().map(|(_, job)| budget.replay(job.target)).sum();
+        self.total += (budget.whole + replays) * self.dataset.len() as u64;
         self.pass(&again, false).map(drop)
     }
 
@@ -291,18 +294,25 @@ impl Wave<'_> {
                 Some(taken_up) => taken_up,
                 None => (names().map(open).collect::<Result<_, _>>()?, 0),
             };
-        let done = first.div_ceil(self.settings.micro_batch.max(1)) * self.digests.len();
-        self.done.fetch_add(done as u64, Ordering::Relaxed);
+        let budget = self.settings.budget;
+        let replays: u64 = self.pass.jobs().iter().map(|job| budget.replay(job.target)).sum();
+        self.done
+            .fetch_add((budget.whole + replays) * first as u64, Ordering::Relaxed);
         let mut reader = self.dataset.batches_from(self.settings.micro_batch, first);
-        // As many micro-batches at once as there are threads: their kept values are what takes memory.
-        let threads = rayon::current_num_threads().max(1);
+        // As many micro-batches at once as there are threads, if memory allows: their kept values are what takes it.
+        let all = rayon::current_num_threads().min(budget.at_once).max(1);
         // The first one finds the bounds for the others.
-        let mut width = if self.careful.is_some() { 1 } else { threads };
+        let mut width = if self.careful.is_some() { 1 } else { all };
         loop {
             let mut together: Vec<Batch> = Vec::with_capacity(width);
             while together.len() < width {
                 match reader.next() {
-                    Some(batch) => together.push(batch?),
+                    Some(Ok(batch)) => together.push(batch),
+                    Some(Err(fault)) => {
+                        // Whoever holds the samples may have heard of the stop first.
+                        self.check_stop()?;
+                        return Err(fault.into());
+                    }
                     None => break,
                 }
             }
@@ -310,7 +320,7 @@ impl Wave<'_> {
                 break;
             }
             together.par_iter().try_for_each(|batch| self.batch(batch, &sums))?;
-            width = threads;
+            width = all;
             // What is to be measured again is not to be gone on with.
             if self.careful.as_ref().is_none_or(|careful| careful.failed().is_empty()) {
                 let standing = || sums.iter().flatten().map(|sum| sum.standing()).collect();
@@ -326,9 +336,10 @@ impl Wave<'_> {
         Ok(finished.collect())
     }
 
-    /// Tells that one more forward is done.
-    fn tick(&self) {
-        let now = self.done.fetch_add(1, Ordering::Relaxed) + 1;
+    /// Tells that one more forward of a batch is done, at the cost of one sample.
+    fn tick(&self, cost: u64, batch: &Batch) {
+        let cost = cost * batch.len() as u64;
+        let now = self.done.fetch_add(cost, Ordering::Relaxed) + cost;
         (self.settings.progress)(now, self.total);
     }
 
@@ -344,12 +355,13 @@ impl Wave<'_> {
         self.check_stop()?;
         let baseline = self.pass.baseline(batch)?;
         self.add(&sums[0], &baseline.outputs, batch, &baseline, WHOLE)?;
-        self.tick();
+        self.tick(self.settings.budget.whole, batch);
         if let Some(careful) = &self.careful {
             return careful.batch(&self.pass, batch, &baseline, &|at, outputs| {
+                let job = &self.pass.jobs()[at];
                 self.check_stop()?;
-                self.add(&sums[at + 1], outputs, batch, &baseline, &self.pass.jobs()[at].name)?;
-                self.tick();
+                self.add(&sums[at + 1], outputs, batch, &baseline, &job.name)?;
+                self.tick(self.settings.budget.replay(job.target), batch);
                 Ok(())
             });
         }
@@ -361,7 +373,7 @@ impl Wave<'_> {
             self.check_stop()?;
             let outputs = self.pass.replay(at, batch, &baseline)?;
             self.add(&sums[at + 1], &outputs, batch, &baseline, &job.name)?;
-            self.tick();
+            self.tick(self.settings.budget.replay(job.target), batch);
             Ok(())
         })
     }

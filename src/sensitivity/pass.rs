@@ -391,11 +391,8 @@ impl Pass<'_> {
     pub fn replay_rows(&self, rows: &[(usize, usize)], batch: &Batch, baseline: &Baseline) -> Option<Vec<Tensor>> {
         let Running { pad, micro_batch, .. } = self.programs.running;
         let (&(at, _), &last) = (rows.first()?, rows.last()?);
-        // Few different sizes: libtorch prepares its kernels anew for each.
-        let size = match pad {
-            true => micro_batch,
-            false => rows.len().next_power_of_two().min(micro_batch.max(rows.len())),
-        };
+        // Weights are packed for whole micro-batches: another size has oneDNN pack them again, fifty times slower.
+        let size = micro_batch.max(rows.len());
         let rows: Vec<(usize, usize)> = (0..size).map(|row| rows.get(row).copied().unwrap_or(last)).collect();
         let samples: Vec<usize> = rows.iter().map(|&(_, sample)| sample).collect();
         let one_cell = rows.iter().all(|&(cell, _)| cell == at);

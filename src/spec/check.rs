@@ -19,7 +19,7 @@ use super::near::nearest;
 use super::node::{Data, Entry, Node, item_path, key_path, shorten};
 use super::schedule::{Period, Timezone};
 use super::tree::plain;
-use super::words::{Device, FilePath, LayerPattern, Name, WordError};
+use super::words::{Device, FilePath, LayerPattern, Memory, Name, WordError};
 
 /// The keys of a mapping that takes none.
 static NO_KEYS: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
@@ -418,6 +418,7 @@ fn word_rule(name: &str) -> Option<fn(&str) -> Option<WordError>> {
         "Cron" => Some(rule::<Cron>),
         "Timezone" => Some(rule::<Timezone>),
         "Period" => Some(rule::<Period>),
+        "Memory" => Some(rule::<Memory>),
         _ => None,
     }
 }

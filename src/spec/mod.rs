@@ -35,7 +35,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-pub use command::{Direction, MetricCommand};
+pub use command::{DatasetCommand, Direction, MetricCommand, Program};
 pub use cron::Cron;
 pub use diagnostic::{Diagnostic, Spans, render};
 pub use family::Outside;
@@ -53,9 +53,9 @@ pub use steps::{
     Granularity, HeadCut, MaskFix, Masks, Method, Sensitivity, Step, StepMasks, StopMode, round_sparsity,
 };
 pub use types::{
-    Dataset, InputPath, Metric, Normalize, Pipeline, Precision, Samples, ScriptedDirection, ScriptedMetric,
+    Dataset, InputPath, Metric, Normalize, Pipeline, Precision, Resources, Samples, ScriptedDirection, ScriptedMetric,
 };
-pub use words::{Device, FilePath, LayerPattern, Name, WordError};
+pub use words::{Device, FilePath, LayerPattern, Memory, Name, WordError};
 
 use diagnostic::{Place, Sources, Span};
 use family::Nothing;

@@ -232,7 +232,8 @@ impl<'a> Rules<'a, '_> {
     /// A metric that compares with targets needs them.
     fn targets(&mut self) {
         let metrics = self.metrics();
-        let needs = |metric: &&(&str, Span, String)| !matches!(metric.0, "agreement" | "kl" | "torchscript");
+        let needs =
+            |metric: &&(&str, Span, String)| !matches!(metric.0, "agreement" | "kl" | "torchscript" | "command");
         let Some(&(name, ..)) = metrics.iter().find(needs) else {
             return;
         };

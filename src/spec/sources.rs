@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::command::DatasetCommand;
 use super::words::FilePath;
 
 /// Where samples come from.
@@ -31,6 +32,8 @@ pub enum Source {
     Cifar10(Cifar10Source),
     /// The binary files of CIFAR-100.
     Cifar100(Cifar100Source),
+    /// What another program holds, in any language.
+    Command(Box<DatasetCommand>),
 }
 
 /// Two files in the IDX format of MNIST.
@@ -279,6 +282,8 @@ impl Source {
             Source::Cifar10(source) => listed("cifar10.files", &source.files),
             Source::Cifar100(source) => listed("cifar100.files", &source.files),
             Source::ImageFolder(source) => vec![("image_folder.path".to_owned(), &source.path, Expected::Folder)],
+            // Which files its words name is for the stages to find out.
+            Source::Command(_) => Vec::new(),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::model::Model;
 use super::schedule::{Hook, Schedule};
 use super::sources::{Expected, Source};
 use super::steps::{MaskFix, Masks, Step, round_sparsity};
-use super::words::{Device, FilePath, Name};
+use super::words::{Device, FilePath, Memory, Name};
 
 /// A pipeline: one model, its data, and the steps that examine it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -50,6 +50,10 @@ pub struct Pipeline {
     #[serde(default)]
     #[schemars(range(min = 0))]
     pub seed: u64,
+    /// What a run may use. It changes no result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = json!({"memory": "8GiB"}))]
+    pub resources: Option<Resources>,
     /// The folder that receives `<name>/`, relative to this file. Without it: `out/` in the current folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<FilePath>,
@@ -74,6 +78,17 @@ pub struct Pipeline {
 
 fn default_device() -> Device {
     Device::Cpu
+}
+
+/// What a run may use. It changes no result.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Resources {
+    /// The memory that a run should stay within: it limits how much is measured at once. Omit it for half of what is free
+    /// when the run starts; `--memory` goes before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"8GiB")]
+    pub memory: Option<Memory>,
 }
 
 /// The samples that steps measure on.

@@ -224,6 +224,75 @@ impl JsonSchema for Device {
     }
 }
 
+/// An amount of memory, as it is written: `8GiB`, `512MiB`, `2GB`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Memory(String);
+
+/// Units of memory, and their bytes.
+const UNITS: [(&str, u64); 7] = [
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("TB", 1_000_000_000_000),
+];
+
+impl Memory {
+    /// How many bytes that are.
+    pub fn bytes(&self) -> u64 {
+        // `from_str` has read it before.
+        Self::read(&self.0).unwrap_or(u64::MAX)
+    }
+
+    fn read(text: &str) -> Option<u64> {
+        let (number, unit) = UNITS
+            .iter()
+            .find_map(|(name, bytes)| Some((text.strip_suffix(name)?, *bytes)))?;
+        let number = number.trim_end();
+        let plain = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+        let number: f64 = number.parse().ok().filter(|_| plain)?;
+        let bytes = number * unit as f64;
+        (1.0..9e18).contains(&bytes).then_some(bytes as u64)
+    }
+}
+
+impl FromStr for Memory {
+    type Err = WordError;
+
+    fn from_str(text: &str) -> Result<Self, WordError> {
+        match Self::read(text) {
+            Some(_) => Ok(Self(text.to_owned())),
+            None => refuse("expected a number and its unit, such as `8GiB`, `512MiB` or `2GB`"),
+        }
+    }
+}
+
+impl TryFrom<String> for Memory {
+    type Error = WordError;
+
+    fn try_from(text: String) -> Result<Self, WordError> {
+        text.parse()
+    }
+}
+
+impl JsonSchema for Memory {
+    fn schema_name() -> Cow<'static, str> {
+        "Memory".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "An amount of memory: a number and `KiB`, `MiB`, `GiB`, `TiB`, `MB`, `GB` or `TB`.",
+            "type": "string",
+            "pattern": "^[0-9]+(\\.[0-9]+)? *([KMGT]iB|[MGT]B)$",
+            "examples": ["8GiB", "512MiB"],
+        })
+    }
+}
+
 /// A layer's name or a glob over names; `*` also matches dots. A name that looks like a number needs no quotes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String")]

@@ -6,7 +6,7 @@ use crate::dataset::image::Geometry;
 use crate::dataset::{Cifar, Config, Dataset, DatasetError, Input, Label, Normalize, Samples, SourceConfig};
 use crate::metric::{Kind, Metric, MetricError, Scripted};
 use crate::pipeline::{Failure, Stop};
-use crate::plugin::PluginError;
+use crate::plugin::{CommandDataset, DatasetHello, PluginError};
 use crate::spec::{
     self, ArrayFiles, ArrayNames, Cifar100Labels, Diagnostic, Expected, ScriptedDirection, Source, WebdatasetLabel,
 };
@@ -15,13 +15,67 @@ use indexmap::IndexMap;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// What the pipeline says of its dataset; none where it has none.
-pub fn config(shared: &Shared) -> Option<Config> {
-    let pipeline = &shared.spec.pipeline;
-    let dataset = pipeline.dataset.as_ref()?;
+/// The pipeline's dataset, opened; a plug-in that holds it is started.
+///
+/// # Errors
+/// When there is none, or it cannot be opened; what the file says wrongly is told with its place.
+pub fn open(shared: &Shared) -> Result<Dataset, Failure> {
+    let none = || Failure::of("the pipeline names no dataset");
+    let dataset = shared.spec.pipeline.dataset.as_ref().ok_or_else(none)?;
+    let source = match files(shared, &dataset.source) {
+        Some(files) => files,
+        None => SourceConfig::Foreign(foreign(shared)?.ok_or_else(none)?),
+    };
+    Dataset::open(&config(shared, dataset, source)).map_err(|fault| match place(&fault) {
+        Some(place) => Failure::of(shared.spec.spans.diagnostic(&place, fault.to_string(), None)),
+        None => Failure::of(fault),
+    })
+}
+
+/// The dataset where files hold it; nothing is started, and none is no fault.
+fn open_files(shared: &Shared) -> Option<Result<Dataset, DatasetError>> {
+    let dataset = shared.spec.pipeline.dataset.as_ref()?;
+    let files = files(shared, &dataset.source)?;
+    Some(Dataset::open(&config(shared, dataset, files)))
+}
+
+/// The plug-in that holds the dataset; none where files do.
+fn foreign(shared: &Shared) -> Result<Option<Arc<CommandDataset>>, Failure> {
+    let started = |program| {
+        let start = || plugins::start_dataset(shared, program, &shared.stop());
+        shared.foreign.get(start).map_err(|failure| match failure {
+            Failure::Failed(error) => {
+                let diagnostic = shared.spec.spans.diagnostic(plugins::DATASET, error.to_string(), None);
+                Failure::of(diagnostic)
+            }
+            other => other,
+        })
+    };
+    plugins::dataset(shared).map(started).transpose()
+}
+
+/// What is read, and how.
+fn config(shared: &Shared, dataset: &spec::Dataset, source: SourceConfig) -> Config {
+    Config {
+        source,
+        normalize: dataset.normalize.as_ref().map(|normalize| Normalize {
+            mean: normalize.mean.clone(),
+            std: normalize.std.clone(),
+        }),
+        samples: dataset.samples.map(|samples| Samples {
+            count: usize::try_from(samples.count).unwrap_or(usize::MAX),
+            shuffle: samples.shuffle,
+        }),
+        seed: shared.spec.pipeline.seed,
+        inputs: shared.inputs_of_model(),
+    }
+}
+
+/// The files that hold the dataset; none where a plug-in does.
+fn files(shared: &Shared, source: &Source) -> Option<SourceConfig> {
     let base = shared.base();
     let inputs = shared.inputs_of_model();
-    let source = match &dataset.source {
+    Some(match source {
         Source::Idx(idx) => SourceConfig::Idx {
             images: idx.images.resolve(base),
             labels: idx.labels.as_ref().map(|labels| labels.resolve(base)),
@@ -73,19 +127,7 @@ pub fn config(shared: &Shared) -> Option<Config> {
             },
             files: cifar.files.iter().map(|path| path.resolve(base)).collect(),
         },
-    };
-    Some(Config {
-        source,
-        normalize: dataset.normalize.as_ref().map(|normalize| Normalize {
-            mean: normalize.mean.clone(),
-            std: normalize.std.clone(),
-        }),
-        samples: dataset.samples.map(|samples| Samples {
-            count: usize::try_from(samples.count).unwrap_or(usize::MAX),
-            shuffle: samples.shuffle,
-        }),
-        seed: pipeline.seed,
-        inputs,
+        Source::Command(_) => return None,
     })
 }
 
@@ -113,7 +155,9 @@ pub fn metrics(shared: &Shared, stop: &Stop) -> Result<Vec<Box<dyn Metric>>, Met
     let measured = shared.spec.pipeline.measured().into_iter().enumerate();
     measured
         .map(|(at, metric)| match metric {
-            spec::Metric::Command(command) => Ok(Box::new(plugins::start(shared, command, stop)?) as Box<dyn Metric>),
+            spec::Metric::Command(command) => {
+                Ok(Box::new(plugins::start_metric(shared, command, stop)?) as Box<dyn Metric>)
+            }
             other => own_metric(shared, at, other),
         })
         .collect()
@@ -165,7 +209,7 @@ fn own_metric(shared: &Shared, at: usize, metric: &spec::Metric) -> Result<Box<d
                 }),
             };
         }
-        spec::Metric::Command(command) => return Err(MetricFault::Command(plugins::name(shared, command))),
+        spec::Metric::Command(command) => return Err(MetricFault::Command(plugins::name(shared, command.program()))),
     };
     Ok(kind.build())
 }
@@ -184,7 +228,13 @@ pub fn metric_document(shared: &Shared, store: &Store, at: usize, metric: &spec:
         spec::Metric::Torchscript(scripted) => scripted,
         spec::Metric::Command(command) => {
             let place = format!("{}.command", shared.spec.pipeline.metric_place(at));
-            return plugins::document(shared, store, &place, command);
+            let mut document = plugins::document(shared, store, &place, command.program())?;
+            let graph = &shared.model().map_err(Failure::of)?.graph;
+            let outputs = inputs::count(&shared.spec.pipeline.model, graph);
+            if outputs > 1 {
+                document["outputs"] = json!(outputs);
+            }
+            return Ok(document);
         }
         _ => return Ok(json!(metric)),
     };
@@ -196,8 +246,8 @@ pub fn metric_document(shared: &Shared, store: &Store, at: usize, metric: &spec:
 /// What headers tell against the dataset: errors of the pipeline, with their place in it. Content that cannot be read is
 /// left to the stage.
 pub fn check(shared: &Shared) -> Option<Diagnostic> {
-    let config = config(shared)?;
-    let dataset = match Dataset::open(&config) {
+    // A plug-in is not started for that.
+    let dataset = match open_files(shared).transpose() {
         Ok(dataset) => dataset,
         Err(fault) => {
             let place = place(&fault)?;
@@ -212,8 +262,9 @@ pub fn check(shared: &Shared) -> Option<Diagnostic> {
         // Left to the stage.
         Err(_) => return None,
     };
+    let targets = dataset?.targets();
     metrics.iter().find_map(|(at, metric)| {
-        let fault = metric.check_targets(dataset.targets()).err()?;
+        let fault = metric.check_targets(targets).err()?;
         let place = shared.spec.pipeline.metric_place(*at);
         Some(shared.spec.spans.diagnostic(&place, fault.to_string(), None))
     })
@@ -225,11 +276,17 @@ fn place(fault: &DatasetError) -> Option<String> {
         DatasetError::Shape { input, .. }
         | DatasetError::Images { input, .. }
         | DatasetError::InputType { input, .. } => inputs::place(input),
-        DatasetError::TooFew { .. } | DatasetError::NoSamples => "dataset.samples".into(),
+        DatasetError::TooFew { .. }
+        | DatasetError::NoSamples
+        | DatasetError::Endless { .. }
+        | DatasetError::Undrawn { .. } => "dataset.samples".into(),
         DatasetError::Channels { .. } | DatasetError::Deviation(_) | DatasetError::NormalizedIntegers => {
             "dataset.normalize".into()
         }
-        DatasetError::Counts { .. } | DatasetError::Empty | DatasetError::Inputs { .. } => "dataset.source".into(),
+        DatasetError::Counts { .. }
+        | DatasetError::Empty
+        | DatasetError::Inputs { .. }
+        | DatasetError::NoTensor { .. } => "dataset.source".into(),
         _ => return None,
     })
 }
@@ -239,7 +296,7 @@ pub fn unreadable(shared: &Shared) -> Option<String> {
     if let Err(MetricFault::Unreadable(fault)) = own_metrics(shared) {
         return Some(fault.to_string());
     }
-    let fault = Dataset::open(&config(shared)?).err()?;
+    let fault = open_files(shared)?.err()?;
     place(&fault).is_none().then(|| fault.to_string())
 }
 
@@ -280,6 +337,13 @@ pub fn document(shared: &Shared, store: &Store) -> Result<Document, Failure> {
         Source::Cifar10(_) => json!({"cifar10": {}}),
         Source::Cifar100(cifar) => json!({"cifar100": {"labels": cifar.labels}}),
         Source::ImageFolder(folder) => json!({"image_folder": {"resize": folder.resize, "crop": folder.crop}}),
+        Source::Command(command) => {
+            let mut source = plugins::document(shared, store, plugins::DATASET, command.program())?;
+            if let Some(plugin) = foreign(shared)? {
+                source["said"] = said(plugin.hello());
+            }
+            source
+        }
     };
     let shuffled = dataset.samples.is_some_and(|samples| samples.shuffle);
     Ok(Document::new()
@@ -290,10 +354,19 @@ pub fn document(shared: &Shared, store: &Store) -> Result<Document, Failure> {
         .with("seed", json!(shuffled.then_some(pipeline.seed))))
 }
 
+/// What a plug-in says of its data: with its files, all that is known of them before they are read.
+fn said(hello: &DatasetHello) -> Value {
+    let tensors: Vec<Value> = hello
+        .tensors
+        .iter()
+        .map(|one| json!({"name": one.name, "dtype": one.dtype.name(), "shape": one.shape}))
+        .collect();
+    json!({"samples": hello.samples, "tensors": tensors, "fingerprint": hello.fingerprint})
+}
+
 /// One digest of a folder, or of what stands for one: the content and class of each file, in sample order.
 fn folder(shared: &Shared, store: &Store, place: &str) -> Result<Key, Failure> {
-    let config = config(shared).ok_or_else(|| Failure::of("the pipeline names no dataset"))?;
-    let dataset = Dataset::open(&config).map_err(Failure::of)?;
+    let dataset = open(shared)?;
     let classes = dataset.file_classes().unwrap_or_default();
     let mut files = Vec::new();
     let mut lines = String::new();

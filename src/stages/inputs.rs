@@ -121,13 +121,31 @@ pub fn resolve(model: &Model, graph: &Graph) -> Result<Vec<Input>, Vec<Misfit>> 
     Ok(names.iter().filter_map(|name| called(name).cloned()).collect())
 }
 
+/// The outputs that are measured, the one that counts first: beside the chosen one, all where none was chosen and somebody
+/// looks at all.
+pub fn outputs(model: &Model, graph: &Graph, all: bool) -> Result<Vec<ValueId>, Misfit> {
+    let (_, first) = output(model, graph)?;
+    match all && model.output.is_none() {
+        true => Ok(tensors(graph).into_iter().map(|(_, value)| value).collect()),
+        false => Ok(vec![first]),
+    }
+}
+
+/// How many tensors a metric that looks at all outputs is given.
+pub fn count(model: &Model, graph: &Graph) -> usize {
+    outputs(model, graph, true).map_or(0, |outputs| outputs.len())
+}
+
+/// The tensors among the outputs.
+fn tensors(graph: &Graph) -> Vec<(String, ValueId)> {
+    let mut tensors = graph.named_outputs();
+    tensors.retain(|&(_, value)| graph.value(value).ty == Type::Tensor);
+    tensors
+}
+
 /// The output that is measured: the chosen one, else the first.
 pub fn output(model: &Model, graph: &Graph) -> Result<(String, ValueId), Misfit> {
-    let tensors: Vec<(String, ValueId)> = graph
-        .named_outputs()
-        .into_iter()
-        .filter(|&(_, value)| graph.value(value).ty == Type::Tensor)
-        .collect();
+    let tensors = tensors(graph);
     let wanted = match &model.output {
         None => tensors.first().map(|(name, _)| name.clone()).unwrap_or_default(),
         Some(OutputChoice::Name(name)) => name.clone(),

@@ -8,11 +8,13 @@ mod data;
 mod dependencies;
 pub mod explain;
 mod flops;
+mod foreign;
 mod gate;
 mod inputs;
 mod layers;
 mod mask_fix;
 mod plugins;
+mod rehearsal;
 mod runs;
 mod sensitivity;
 mod shared;
@@ -20,8 +22,9 @@ mod stored;
 mod tables;
 mod weights;
 
+pub use crate::runtime::peak_memory;
 pub use check::{check, check_model, unreadable};
-pub use plugins::rehearse;
+pub use rehearsal::rehearse;
 pub use shared::Shared;
 
 use crate::pipeline::{Dag, DagError, Stage, Versions};

@@ -1,13 +1,12 @@
 //! The pipeline's plug-ins as the stages use them: started, checked, and as part of keys.
+//!
+//! Deliberately knows nothing of what they are for beyond that: `data` makes metrics and datasets of them, and `rehearsal`
+//! tries them out.
 
 use super::shared::Shared;
-use super::{data, inputs};
-use crate::dataset::Dataset;
-use crate::metric::{self, Forward, Metric, Score};
 use crate::pipeline::{Failure, Stop};
-use crate::plugin::{self, CommandMetric, Launch, PluginError};
-use crate::runtime::Runtime;
-use crate::spec::{self, Diagnostic, MetricCommand};
+use crate::plugin::{self, CommandDataset, CommandMetric, Launch, PluginError};
+use crate::spec::{self, Diagnostic, MetricCommand, Program, Source};
 use crate::store::Store;
 use globset::{GlobBuilder, GlobMatcher};
 use serde_json::{Value, json};
@@ -17,8 +16,11 @@ use std::time::Duration;
 /// The most files and folders that globs are compared with.
 const MOST_FILES: usize = 100_000;
 
+/// The place of the dataset's plug-in in the pipeline file.
+pub const DATASET: &str = "dataset.source.command";
+
 /// The plug-ins among the pipeline's metrics, with their places in its file.
-fn commands(shared: &Shared) -> Vec<(String, &MetricCommand)> {
+pub(super) fn metrics(shared: &Shared) -> Vec<(String, &MetricCommand)> {
     let pipeline = &shared.spec.pipeline;
     let metrics = pipeline.measured().into_iter().enumerate();
     let command = metrics.filter_map(|(at, metric)| match metric {
@@ -28,27 +30,51 @@ fn commands(shared: &Shared) -> Vec<(String, &MetricCommand)> {
     command.collect()
 }
 
-/// Starts a plug-in.
-pub fn start(shared: &Shared, command: &MetricCommand, stop: &Stop) -> Result<CommandMetric, PluginError> {
-    let stop = stop.clone();
-    // Where our own binary cannot be found, starting tells so.
-    let own = || std::env::current_exe().unwrap_or_else(|_| "secateur".into());
-    let launch = Launch {
-        name: name(shared, command),
-        argv: command.argv.clone(),
-        folder: folder(shared),
-        env: command.env.clone().into_iter().collect(),
-        pass_env: command.pass_env.clone(),
-        timeout: Duration::from_secs(command.timeout.into()),
-        workers: command.workers as usize,
-        sandbox: command.sandbox.then(own),
-        stop: std::sync::Arc::new(move || stop.is_set()),
-    };
+/// The plug-in that holds the dataset.
+pub(super) fn dataset(shared: &Shared) -> Option<Program<'_>> {
+    match &shared.spec.pipeline.dataset.as_ref()?.source {
+        Source::Command(command) => Some(command.program()),
+        _ => None,
+    }
+}
+
+/// All plug-ins.
+fn programs(shared: &Shared) -> Vec<(String, Program<'_>)> {
+    let dataset = dataset(shared).map(|program| (DATASET.to_owned(), program));
+    let metrics = metrics(shared).into_iter();
+    let metrics = metrics.map(|(place, command)| (place, command.program()));
+    dataset.into_iter().chain(metrics).collect()
+}
+
+/// Starts a metric.
+pub fn start_metric(shared: &Shared, command: &MetricCommand, stop: &Stop) -> Result<CommandMetric, PluginError> {
     let direction = command.direction.map(|direction| match direction {
         spec::Direction::Maximize => plugin::Direction::Maximize,
         spec::Direction::Minimize => plugin::Direction::Minimize,
     });
-    CommandMetric::start(&launch, direction)
+    CommandMetric::start(&launch(shared, command.program(), stop), direction)
+}
+
+/// Starts a dataset.
+pub fn start_dataset(shared: &Shared, program: Program<'_>, stop: &Stop) -> Result<CommandDataset, PluginError> {
+    CommandDataset::start(&launch(shared, program, stop))
+}
+
+fn launch(shared: &Shared, program: Program<'_>, stop: &Stop) -> Launch {
+    let stop = stop.clone();
+    // Where our own binary cannot be found, starting tells so.
+    let own = || std::env::current_exe().unwrap_or_else(|_| "secateur".into());
+    Launch {
+        name: name(shared, program),
+        argv: program.argv.to_vec(),
+        folder: folder(shared),
+        env: program.env.clone().into_iter().collect(),
+        pass_env: program.pass_env.to_vec(),
+        timeout: Duration::from_secs(program.timeout.into()),
+        workers: program.workers as usize,
+        sandbox: program.sandbox.then(own),
+        stop: std::sync::Arc::new(move || stop.is_set()),
+    }
 }
 
 /// The pipeline's folder.
@@ -60,19 +86,19 @@ fn folder(shared: &Shared) -> PathBuf {
 }
 
 /// What outputs call a plug-in.
-pub fn name(shared: &Shared, command: &MetricCommand) -> String {
-    if let Some(name) = &command.name {
+pub fn name(shared: &Shared, program: Program<'_>) -> String {
+    if let Some(name) = program.name {
         return name.to_string();
     }
-    let named = (1..command.argv.len()).find(|&at| file(shared, command, at).is_some());
-    let word = Path::new(&command.argv[named.unwrap_or(0)]);
+    let named = (0..program.argv.len()).find(|&at| file(shared, program, at).is_some());
+    let word = Path::new(&program.argv[named.unwrap_or(0)]);
     word.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// The file inside the pipeline's folder that a word of `argv` names. The first word is a program in PATH, unless it has
 /// a slash.
-fn file(shared: &Shared, command: &MetricCommand, at: usize) -> Option<PathBuf> {
-    let word = command.argv.get(at)?;
+fn file(shared: &Shared, program: Program<'_>, at: usize) -> Option<PathBuf> {
+    let word = program.argv.get(at)?;
     if at == 0 && !word.contains('/') {
         return None;
     }
@@ -97,9 +123,9 @@ fn normal(path: &Path) -> Option<PathBuf> {
     Some(normal)
 }
 
-/// What decides the values of the metric: for a plug-in the content of its files, not where they lie; its arguments,
-/// variables and version; not how many processes it has, nor how long they may take.
-pub fn document(shared: &Shared, store: &Store, written: &str, command: &MetricCommand) -> Result<Value, Failure> {
+/// What decides what a plug-in says: the content of its files, not where they lie; its arguments, variables and version; not
+/// how many processes it has, nor how long they may take.
+pub fn document(shared: &Shared, store: &Store, written: &str, program: Program<'_>) -> Result<Value, Failure> {
     let digest = |place: &str, path: &Path| {
         let digest = store.digest(path).map_err(Failure::of)?;
         let shown = path.strip_prefix(folder(shared)).unwrap_or(path).display().to_string();
@@ -113,14 +139,14 @@ pub fn document(shared: &Shared, store: &Store, written: &str, command: &MetricC
         Ok::<_, Failure>(json!(digest.digest))
     };
     let mut argv = Vec::new();
-    for (at, word) in command.argv.iter().enumerate() {
-        argv.push(match file(shared, command, at) {
+    for (at, word) in program.argv.iter().enumerate() {
+        argv.push(match file(shared, program, at) {
             Some(path) => json!({"file": digest(&format!("{written}.argv[{at}]"), &path)?}),
             None => json!(word),
         });
     }
     let mut files = Vec::new();
-    for (at, pattern) in command.files.iter().enumerate() {
+    for (at, pattern) in program.files.iter().enumerate() {
         let found = matches(&folder(shared), pattern).map_err(Failure::of)?;
         for (number, path) in found.iter().enumerate() {
             files.push(digest(&format!("{written}.files[{at}] {number:06}"), path)?);
@@ -130,16 +156,15 @@ pub fn document(shared: &Shared, store: &Store, written: &str, command: &MetricC
         "protocol": plugin::VERSION,
         "argv": argv,
         "files": files,
-        "env": command.env,
-        "version": command.version,
+        "env": program.env,
+        "version": program.version,
     }}))
 }
 
 /// What else plug-ins change in tables: their names and directions.
 pub fn labels(shared: &Shared) -> Vec<Value> {
-    let label =
-        |(_, command): (_, &MetricCommand)| json!({"name": name(shared, command), "direction": command.direction});
-    commands(shared).into_iter().map(label).collect()
+    let label = |(_, command): (_, &MetricCommand)| json!({"name": name(shared, command.program()), "direction": command.direction});
+    metrics(shared).into_iter().map(label).collect()
 }
 
 /// What is wrong with plug-ins before they are started.
@@ -148,8 +173,8 @@ pub fn check(shared: &Shared) -> Vec<Diagnostic> {
     let mut report = |place: String, message: String| {
         found.push(shared.spec.spans.diagnostic(&place, message, None));
     };
-    for (written, command) in commands(shared) {
-        if let Some(word) = command.argv.first().filter(|word| word.contains('/')) {
+    for (written, program) in programs(shared) {
+        if let Some(word) = program.argv.first().filter(|word| word.contains('/')) {
             let path = folder(shared).join(word);
             if !path.is_file() {
                 report(
@@ -158,7 +183,7 @@ pub fn check(shared: &Shared) -> Vec<Diagnostic> {
                 );
             }
         }
-        for (at, pattern) in command.files.iter().enumerate() {
+        for (at, pattern) in program.files.iter().enumerate() {
             match matches(&folder(shared), pattern) {
                 Ok(files) if files.is_empty() => {
                     report(format!("{written}.files[{at}]"), format!("no file matches `{pattern}`"));
@@ -169,66 +194,6 @@ pub fn check(shared: &Shared) -> Vec<Diagnostic> {
         }
     }
     found
-}
-
-/// Starts the plug-ins that the pipeline names and lets each measure the unmasked model on the first batch, twice in one
-/// process and once in another: a line for each that said the same each time.
-pub fn rehearse(shared: &Shared) -> Result<Vec<String>, Failure> {
-    let commands = commands(shared).into_iter();
-    commands.map(|(_, command)| rehearse_one(shared, command)).collect()
-}
-
-fn rehearse_one(shared: &Shared, command: &MetricCommand) -> Result<String, Failure> {
-    let config = data::config(shared).ok_or_else(|| Failure::of("the pipeline names no dataset"))?;
-    let dataset = Dataset::open(&config).map_err(Failure::of)?;
-    let size = shared
-        .spec
-        .pipeline
-        .dataset
-        .as_ref()
-        .map_or(1, |dataset| dataset.batch_size as usize);
-    let batch = dataset.read(0..size.min(dataset.len())).map_err(Failure::of)?;
-    let graph = &shared.model().map_err(Failure::of)?.graph;
-    let (_, output) =
-        inputs::output(&shared.spec.pipeline.model, graph).map_err(|misfit| Failure::of(misfit.message))?;
-    let given: Vec<_> = graph.inputs.iter().copied().zip(batch.inputs.iter().cloned()).collect();
-    let outputs = Runtime::new().run(graph, &given, &[output]).map_err(Failure::of)?;
-    let forward = Forward {
-        cell: "the unmasked model",
-        outputs: &outputs,
-        baseline: Some(&outputs),
-        batch: &batch,
-    };
-    let single = MetricCommand {
-        workers: 1,
-        ..command.clone()
-    };
-    let mut first: Option<Score> = None;
-    for times in [2, 1] {
-        let metric = start(shared, &single, &Stop::default()).map_err(Failure::of)?;
-        metric.check_targets(dataset.targets()).map_err(Failure::of)?;
-        for _ in 0..times {
-            let cell = metric::open(&metric, forward.cell).map_err(Failure::of)?;
-            cell.add(&forward).map_err(Failure::of)?;
-            let score = cell.finish().map_err(Failure::of)?;
-            let first = first.get_or_insert_with(|| score.clone());
-            if format!("{first:?}") != format!("{score:?}") {
-                return Err(Failure::of(format!(
-                    "plug-in {}: the same {} samples gave {:?} first, then {:?}: seed what it draws, or its cells cannot \
-                     be kept",
-                    metric.name(),
-                    batch.len(),
-                    first.value,
-                    score.value
-                )));
-            }
-        }
-    }
-    let name = name(shared, command);
-    let samples = batch.len();
-    Ok(format!(
-        "plug-in {name}: {samples} samples measured three times, in two processes: the same"
-    ))
 }
 
 /// The files below a folder that match a glob, in order of their paths.

@@ -4,17 +4,19 @@ use super::shared::{Cut, Shared};
 use super::stored::Stored;
 use super::{data, inputs, layers, plugins};
 use crate::confidence::Aim;
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, DatasetError};
+use crate::graph::{Graph, ValueId};
 use crate::mask::saliency::{Method, Ties};
 use crate::metric::Metric;
 use crate::pipeline::{Cells, Context, Failure, Outcome, Pending, Read, Share, Stage, Stop};
 use crate::runtime;
 use crate::sensitivity::{
-    Batching, EarlyStop, Estimates, Plan, Sampling, SensitivityError, Settings, Target, complete, estimate,
-    group_targets, layer_targets, measure, micro_batch, shapes,
+    Batching, Budget, EarlyStop, Estimates, Footprint, Plan, Precision, Sampling, SensitivityError, Settings, Target,
+    WAVE, complete, estimate, group_targets, layer_targets, measure, micro_batch, shapes,
 };
 use crate::spec::{self, Compat, Granularity, StopMode};
 use crate::store::{Change, Document, Key, Store};
+use crate::tensor::Tensor;
 use crate::topology::{self, Layer, LayerKind};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -32,6 +34,9 @@ pub const NAMES: &[&str] = &["sensitivity.csv", "sensitivity.json", "sensitivity
 
 /// Raised whenever the same cells make another table.
 const ALGORITHM: u32 = 1;
+/// Progress is told in millions of multiply-accumulates.
+const PROGRESS: u64 = 1_000_000;
+
 /// Raised whenever the same perturbation gives another value.
 pub(super) const CELL: u32 = 2;
 
@@ -178,6 +183,57 @@ impl Sensitivity {
         })
     }
 
+    /// Opens the data and finds out how the model takes it; `whole` asks for all that it returns.
+    fn prepare(&self, graph: &Graph, whole: bool) -> Result<Ready, Failure> {
+        let pipeline = &self.shared.spec.pipeline;
+        let dataset = data::open(&self.shared)?;
+        let outputs = inputs::outputs(&pipeline.model, graph, whole).map_err(|misfit| Failure::of(misfit.message))?;
+        // How much is run at once goes by the first, so that cells of the same metric share their keys.
+        let output = outputs[0];
+        let first = dataset.read(0..1).map_err(unread)?.inputs;
+        let batch = pipeline
+            .dataset
+            .as_ref()
+            .map_or(1, |dataset| dataset.batch_size as usize);
+        let evaluator = super::shared::evaluator();
+        let batching = Batching::probe(graph, &first, output, batch, evaluator).map_err(Failure::of)?;
+        let all = topology::layers(graph);
+        Ok(Ready {
+            micro_batch: micro_batch(graph, &all, &first, &[output], batch, batching, evaluator),
+            dataset,
+            outputs,
+            first,
+            batching,
+        })
+    }
+
+    /// What the measurement takes, and how much of it is done at once for that.
+    fn budget(&self, graph: &Graph, ready: &Ready, targets: &[Target]) -> (Footprint, Budget) {
+        let batch = match ready.batching {
+            Batching::Any => 1,
+            Batching::Fixed(size) => size,
+        };
+        let inputs = ready.first.iter().map(|input| {
+            let mut shape = input.shape().to_vec();
+            shape[0] = batch;
+            (shape, input.dtype())
+        });
+        let walked = topology::walk(graph, &topology::Options::of_inputs(inputs), super::shared::evaluator());
+        let levels = self.step.sparsities.len();
+        let together = match self.step.estimate {
+            Some(_) => targets.len() * levels,
+            None => WAVE,
+        };
+        let outputs = &ready.outputs;
+        let mut footprint = Footprint::of(&walked, batch, targets, levels, outputs, ready.micro_batch, together);
+        if Format::choose(&self.shared, &self.step).precision == Precision::Auto {
+            footprint = footprint.with_bfloat16(graph);
+        }
+        let at_once = footprint.at_once(self.shared.memory(), rayon::current_num_threads());
+        let budget = Budget::of(&walked, batch, targets, at_once);
+        (footprint, budget)
+    }
+
     /// What is found, and the cells that it is made of.
     fn measure(
         &self,
@@ -186,27 +242,15 @@ impl Sensitivity {
         metrics: &[&dyn Metric],
     ) -> Result<(Found, BTreeSet<Key>), Failure> {
         let graph = &self.shared.model().map_err(Failure::of)?.graph;
-        let config = data::config(&self.shared).ok_or_else(|| Failure::of("the pipeline names no dataset"))?;
-        let dataset = Dataset::open(&config).map_err(Failure::of)?;
+        let whole = metrics.iter().any(|metric| metric.takes_all_outputs());
+        let ready = self.prepare(graph, whole)?;
+        let dataset = &ready.dataset;
         for metric in metrics {
             metric.check_targets(dataset.targets()).map_err(Failure::of)?;
         }
         let Some((metric, further)) = metrics.split_first() else {
             return Err(Failure::of("the pipeline names no metric"));
         };
-        let (_, output) =
-            inputs::output(&self.shared.spec.pipeline.model, graph).map_err(|misfit| Failure::of(misfit.message))?;
-        let first = dataset.read(0..1).map_err(Failure::of)?.inputs;
-        let batch = self
-            .shared
-            .spec
-            .pipeline
-            .dataset
-            .as_ref()
-            .map_or(1, |dataset| dataset.batch_size as usize);
-        let evaluator = super::shared::evaluator();
-        let batching = Batching::probe(graph, &first, output, batch, evaluator).map_err(Failure::of)?;
-        let all = topology::layers(graph);
         let device = match self.shared.spec.pipeline.device {
             spec::Device::Cpu => runtime::device("cpu"),
             spec::Device::Cuda(index) => runtime::device(&format!("cuda:{index}")),
@@ -214,28 +258,36 @@ impl Sensitivity {
         let format = Format::choose(&self.shared, &self.step);
         let known = match self.shared.runs_plain() {
             true => None,
-            false => Some(shapes(graph, &first, batching, evaluator)),
+            false => Some(shapes(graph, &ready.first, ready.batching, super::shared::evaluator())),
         };
+        let (footprint, budget) = self.budget(graph, &ready, targets);
+        let expected = footprint.peak(budget.at_once, rayon::current_num_threads());
+        let limit = self.shared.memory();
+        if expected > limit {
+            let (id, expected, limit) = (&*self.step.id, expected >> 20, limit >> 20);
+            tracing::warn!("{id}: {expected} MiB of memory are expected to be taken, but only {limit} are allowed");
+        }
         let settings = Settings {
             plan: self.plan(),
-            outputs: &[output],
+            outputs: &ready.outputs,
             further,
             lowering: known.as_ref(),
             precision: format.precision,
             seed: self.shared.spec.pipeline.seed,
             sparsities: &self.step.sparsities,
             early_stop: self.early_stop(),
-            micro_batch: micro_batch(graph, &all, &first, &[output], batch, batching, evaluator),
-            pad: batching != Batching::Any,
+            micro_batch: ready.micro_batch,
+            pad: ready.batching != Batching::Any,
             device: device.map_err(Failure::of)?,
             mine: &|place| context.share.takes(place),
+            budget: &budget,
             stop: &|| context.stop.is_set(),
-            progress: &|done, total| context.progress(done, total),
+            progress: &|done, total| context.progress(done / PROGRESS, total.div_ceil(PROGRESS)),
         };
         let grounds = self.grounds(context.store)?;
         let memory = Stored::new(context.store, &self.shared, context.fresh, grounds);
         let found = match self.sampling() {
-            Some(sampling) => estimate(graph, targets, &dataset, *metric, &memory, &settings, &sampling).map(
+            Some(sampling) => estimate(graph, targets, dataset, *metric, &memory, &settings, &sampling).map(
                 |Estimates { table, cells, .. }| Found {
                     table,
                     estimated: Some(cells),
@@ -249,7 +301,7 @@ impl Sensitivity {
                     [] if context.share == Share::Whole => complete(
                         graph,
                         targets,
-                        &dataset,
+                        dataset,
                         *metric,
                         &memory,
                         &settings,
@@ -258,7 +310,7 @@ impl Sensitivity {
                     _ => Ok(0),
                 };
                 completed.and_then(|completed| {
-                    let mut table = measure(graph, targets, &dataset, *metric, &memory, &settings)?;
+                    let mut table = measure(graph, targets, dataset, *metric, &memory, &settings)?;
                     table.computed += completed;
                     table.reused = table.reused.saturating_sub(completed);
                     Ok(Found {
@@ -271,6 +323,7 @@ impl Sensitivity {
             }
         };
         let found = found.map_err(|fault| match fault {
+            SensitivityError::Dataset(fault) => unread(fault),
             SensitivityError::Interrupted { computed, reused } => Failure::Stopped(Cells { computed, reused }),
             SensitivityError::Elsewhere {
                 computed,
@@ -286,6 +339,25 @@ impl Sensitivity {
     }
 }
 
+/// The data, and how the model takes it.
+struct Ready {
+    dataset: Dataset,
+    /// What the metrics are given, the model's chosen one first.
+    outputs: Vec<ValueId>,
+    /// The first sample's inputs.
+    first: Vec<Tensor>,
+    batching: Batching,
+    micro_batch: usize,
+}
+
+/// Samples that cannot be read end a stage; those that nobody waits for any more do so without a fault.
+fn unread(fault: DatasetError) -> Failure {
+    match fault {
+        DatasetError::Stopped => Failure::Stopped(Cells::default()),
+        fault => Failure::of(fault),
+    }
+}
+
 impl Stage for Sensitivity {
     fn id(&self) -> &str {
         &self.step.id
@@ -297,6 +369,15 @@ impl Stage for Sensitivity {
 
     fn names(&self) -> &'static [&'static str] {
         NAMES
+    }
+
+    fn memory(&self) -> Option<u64> {
+        let graph = &self.shared.model().ok()?.graph;
+        // Whether a plug-in wants every output only it can say, and a plan starts none.
+        let ready = self.prepare(graph, false).ok()?;
+        let targets = self.targets().ok()?;
+        let (footprint, budget) = self.budget(graph, &ready, &targets);
+        Some(footprint.peak(budget.at_once, rayon::current_num_threads()))
     }
 
     fn document(&self, store: &Store, _: &Read) -> Result<Document, Failure> {

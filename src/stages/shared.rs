@@ -2,15 +2,16 @@
 //!
 //! Everything is lazy: a run whose results all lie in the store reads no more than names and digests.
 
+use super::foreign::Foreign;
 use super::inputs;
 use super::weights;
 use crate::dataset::Input;
 use crate::graph::{Evaluate, Graph};
 use crate::labels::Split;
-use crate::pipeline::{Failure, InputRecord};
+use crate::pipeline::{Failure, InputRecord, Stop};
 use crate::readers;
 use crate::runtime::{self, Runtime};
-use crate::spec::{HeadCut, Spec};
+use crate::spec::{HeadCut, Memory, Spec};
 use crate::store::{Change, Digest, DigestError, Document, Key, Store};
 use crate::topology::{self, Options, Walked};
 use bytes::Bytes;
@@ -57,7 +58,14 @@ pub struct Shared {
     base: PathBuf,
     /// Whether models run as they were read.
     plain: AtomicBool,
+    /// Bytes that were free at the start.
+    free: Option<u64>,
+    /// Bytes that the command line allows.
+    limit: OnceLock<u64>,
     model: OnceLock<Result<Model, Unreadable>>,
+    /// The plug-in that holds the dataset.
+    pub(super) foreign: Foreign,
+    stop: OnceLock<Stop>,
     /// What was read, by its place in the pipeline file.
     read: Mutex<BTreeMap<String, Seen>>,
 }
@@ -79,7 +87,11 @@ impl Shared {
             spec,
             base,
             plain: AtomicBool::new(false),
+            free: runtime::free_memory(),
+            limit: OnceLock::new(),
             model: OnceLock::new(),
+            foreign: Foreign::default(),
+            stop: OnceLock::new(),
             read: Mutex::default(),
         }
     }
@@ -95,6 +107,39 @@ impl Shared {
 
     pub fn runs_plain(&self) -> bool {
         self.plain.load(Ordering::Relaxed)
+    }
+
+    /// Allows so many bytes, whatever the file says; the first call counts.
+    pub fn limit_memory(&self, bytes: u64) {
+        let _ = self.limit.set(bytes);
+    }
+
+    /// The bytes that a run should stay within: what the command line allows, else the file, else half of what was free at
+    /// the start.
+    pub fn memory(&self) -> u64 {
+        let written = self
+            .spec
+            .pipeline
+            .resources
+            .as_ref()
+            .and_then(|resources| resources.memory.as_ref());
+        let asked = self.limit.get().copied().or(written.map(Memory::bytes));
+        asked.or(self.free.map(|free| free / 2)).unwrap_or(u64::MAX)
+    }
+
+    /// From now on what waits for the dataset's plug-in ends when `stop` is set.
+    pub fn obey(&self, stop: &Stop) {
+        // The first one is the run's.
+        let _ = self.stop.set(stop.clone());
+    }
+
+    pub(super) fn stop(&self) -> Stop {
+        self.stop.get().cloned().unwrap_or_default()
+    }
+
+    /// Lets go what only a running pipeline needs.
+    pub fn release(&self) {
+        self.foreign.release();
     }
 
     /// Where the model lies.

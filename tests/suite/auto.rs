@@ -7,8 +7,8 @@ use secateur::mask::saliency::{Method, Ties};
 use secateur::metric::{Kind, Metric};
 use secateur::runtime::{Runtime, device};
 use secateur::sensitivity::{
-    Batching, EarlyStop, Plan, Precision, SensitivityError, Settings, Table, layer_targets, measure, micro_batch,
-    shapes,
+    Batching, EarlyStop, Plan, Precision, SensitivityError, Settings, Table, UNBOUNDED, layer_targets, measure,
+    micro_batch, shapes,
 };
 use secateur::topology::{LayerKind, layers};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -73,6 +73,7 @@ fn table(
         ),
         pad: false,
         device: device("cpu").expect("a CPU"),
+        budget: &UNBOUNDED,
         mine: &|_| true,
         stop: way.stop,
         progress: &|_, _| {},

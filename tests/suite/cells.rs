@@ -7,8 +7,8 @@ use secateur::mask::saliency::{Method, Ties};
 use secateur::metric::{self, Forward, Kind};
 use secateur::runtime::{Runtime, device};
 use secateur::sensitivity::{
-    Batching, EarlyStop, Plan, Precision, SensitivityError, Settings, Table, Target, group_targets, layer_targets,
-    measure, shapes,
+    Batching, EarlyStop, Plan, Precision, SensitivityError, Settings, Table, Target, UNBOUNDED, group_targets,
+    layer_targets, measure, shapes,
 };
 use secateur::topology::{Layer, LayerKind, Options, coupling, layers, walk};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,6 +33,7 @@ fn settings<'a>(outputs: &'a [ValueId], sparsities: &'a [f64]) -> Settings<'a> {
         micro_batch: BATCH,
         pad: false,
         device: device("cpu").expect("a CPU"),
+        budget: &UNBOUNDED,
         stop: &|| false,
         mine: &|_| true,
         progress: &|_, _| {},

@@ -11,7 +11,7 @@ use secateur::metric::{Kind, Metric};
 use secateur::runtime::device;
 use secateur::sensitivity::{
     EarlyStop, Estimated, Estimates, Memory, Plan, Precision, Samples, Sampling, SensitivityError, Settings, Table,
-    Target, complete, estimate, layer_targets, measure,
+    Target, UNBOUNDED, complete, estimate, layer_targets, measure,
 };
 use secateur::topology::{LayerKind, layers};
 use std::collections::BTreeMap;
@@ -99,6 +99,7 @@ impl Net {
             micro_batch: 8,
             pad: false,
             device: device("cpu").expect("a CPU"),
+            budget: &UNBOUNDED,
             stop: &|| false,
             progress: &|done, total| assert!(done <= total),
         }

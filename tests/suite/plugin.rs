@@ -28,15 +28,20 @@ fn root(path: &str) -> PathBuf {
 /// A folder with the plug-in in C, compiled, and a script that starts it.
 fn place() -> Result<Place, Box<dyn std::error::Error>> {
     let place = Place::new()?;
-    let source = root("pipelines/plugins/accuracy.c");
-    let built = Command::new("cc")
-        .args(["-O1", "-Wall", "-Werror", "-o"])
-        .arg(place.path("accuracy"))
-        .arg(source)
-        .output()?;
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    compile(&place, "accuracy")?;
     place.write("start.sh", "exec ./accuracy\n")?;
     Ok(place)
+}
+
+/// Compiles an example in C into a folder.
+pub fn compile(place: &Place, name: &str) -> Checked {
+    let built = Command::new("cc")
+        .args(["-O1", "-Wall", "-Werror", "-o"])
+        .arg(place.path(name))
+        .arg(root("pipelines/plugins").join(name).with_extension("c"))
+        .output()?;
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    Ok(())
 }
 
 fn write(place: &Place, metric: &str) -> Checked {
@@ -183,7 +188,7 @@ for line in questions:
     print(json.dumps(answer), file=answers, flush=True)
 "#;
 
-fn python() -> bool {
+pub fn python() -> bool {
     let found = Command::new("python3").arg("--version").output();
     let works = found.is_ok_and(|output| output.status.success());
     if !works {
@@ -192,7 +197,7 @@ fn python() -> bool {
     works
 }
 
-fn numpy() -> bool {
+pub fn numpy() -> bool {
     let found = Command::new("python3").args(["-c", "import numpy"]).output();
     let works = found.is_ok_and(|output| output.status.success());
     if !works {

@@ -6,7 +6,8 @@ use secateur::mask::saliency::{Method, Ties};
 use secateur::metric::Kind;
 use secateur::runtime::Runtime;
 use secateur::sensitivity::{
-    Batching, EarlyStop, Plan, Precision, Settings, Table, Target, layer_targets, measure, micro_batch, shapes,
+    Batching, EarlyStop, Plan, Precision, Settings, Table, Target, UNBOUNDED, layer_targets, measure, micro_batch,
+    shapes,
 };
 use secateur::topology::{Layer, layers};
 use std::path::{Path, PathBuf};
@@ -136,6 +137,7 @@ fn table(entry: &Entry, listed: &[&str], model: &Path, config: &Config, batch: u
         micro_batch: micro_batch(&graph, &all, &first, &[output], batch, batching, &runtime),
         pad: batching != Batching::Any,
         device: secateur::runtime::device("cpu").expect("a CPU"),
+        budget: &UNBOUNDED,
         stop: &|| false,
         mine: &|_| true,
         progress: &|_, _| {},

@@ -3,6 +3,8 @@
 //! Nothing here knows what secateur computes. On Windows only this file is compiled: all it does is to name WSL.
 
 #[cfg(unix)]
+mod bench;
+#[cfg(unix)]
 mod checkout;
 #[cfg(unix)]
 mod run;

@@ -3,7 +3,7 @@
 //! Does none of the chores itself.
 
 use crate::checkout::Checkout;
-use crate::{run, setup, test, torture, zoo};
+use crate::{bench, run, setup, test, torture, zoo};
 use anyhow::Result;
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -40,6 +40,12 @@ const VERBS: &[Verb] = &[
         arguments: "DIR [ARGS]...",
         about: "set up, then read, couple and prove each model of a folder: zoo.tsv, zoo.md",
         call: zoo::call,
+    },
+    Verb {
+        name: "bench",
+        arguments: "[ARGS]...",
+        about: "set up, then measure side by side: loop, replay, estimate, NNI; `bench --help` lists more",
+        call: bench::call,
     },
     Verb {
         name: "setup",

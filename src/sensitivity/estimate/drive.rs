@@ -63,9 +63,12 @@ impl Drive<'_> {
             }
             let numbers = ready.iter().map(|one: &Ready| one.number);
             let following = numbers.max().map_or(first, |last| last + 1);
-            let total = done.load(Ordering::Relaxed) + cells.iter().map(Running::expected).sum::<u64>();
+            let left = cells.iter().map(|cell| self.cost(cell, cell.expected()));
+            let total = done.load(Ordering::Relaxed) + left.sum::<u64>();
+            // The next ones are made ready meanwhile, if memory allows.
+            let ahead = self.settings.budget.at_once.saturating_sub(ready.len());
             let (prepared, replayed) = rayon::join(
-                || self.prepare(following, self.width(cells)),
+                || self.prepare(following, self.width(cells).min(ahead)),
                 || self.replay(&ready, cells, &done, total),
             );
             for (one, values) in ready.iter().zip(replayed?) {
@@ -97,7 +100,13 @@ impl Drive<'_> {
     fn width(&self, cells: &[Running<'_>]) -> usize {
         let threads = rayon::current_num_threads();
         let live = cells.iter().filter(|cell| !cell.is_over()).count().max(1);
-        (threads * AHEAD).div_ceil(live).min(threads)
+        let wanted = (threads * AHEAD).div_ceil(live).min(threads);
+        wanted.min(self.settings.budget.at_once).max(1)
+    }
+
+    /// What replaying a cell on so many micro-batches costs.
+    fn cost(&self, cell: &Running<'_>, batches: u64) -> u64 {
+        self.settings.budget.replay(cell.job.target) * batches * self.settings.micro_batch as u64
     }
 
     fn check_stop(&self) -> Result<(), SensitivityError> {
@@ -115,9 +124,11 @@ impl Drive<'_> {
             .into_par_iter()
             .map(|number| {
                 self.check_stop()?;
-                let batch = self
-                    .dataset
-                    .read(self.ends.samples(number)..self.ends.samples(number + 1))?;
+                let samples = self.ends.samples(number)..self.ends.samples(number + 1);
+                let batch = self.dataset.read(samples).or_else(|fault| {
+                    self.check_stop()?;
+                    Err(SensitivityError::from(fault))
+                })?;
                 let baseline = self.pass.baseline(&batch)?;
                 let values = self.values(&baseline.outputs, &batch, &baseline, WHOLE)?;
                 Ok(Ready {
@@ -151,7 +162,8 @@ impl Drive<'_> {
                         self.check_stop()?;
                         let outputs = self.pass.replay(at, &one.batch, &one.baseline)?;
                         let values = self.values(&outputs, &one.batch, &one.baseline, &cells[at].job.name)?;
-                        let now = done.fetch_add(1, Ordering::Relaxed) + 1;
+                        let cost = self.cost(&cells[at], 1);
+                        let now = done.fetch_add(cost, Ordering::Relaxed) + cost;
                         (self.settings.progress)(now, total.max(now));
                         Ok((at, values))
                     })

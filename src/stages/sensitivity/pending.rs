@@ -1,7 +1,6 @@
 //! What a sensitivity step has still to measure, cell by cell, without measuring it.
 
 use super::{Sensitivity, Stored};
-use crate::dataset::Dataset;
 use crate::pipeline::{Failure, Pending};
 use crate::sensitivity::{Memory, Target, descendants};
 use crate::stages::data;
@@ -59,10 +58,10 @@ impl Sensitivity {
 
     /// Multiply-accumulates of replays of these targets, one a cell, and of the passes of the whole model that they take.
     fn macs(&self, targets: &[Target], measured: &[usize], cells: u64) -> Result<Option<u64>, Failure> {
-        let Some(config) = data::config(&self.shared).filter(|_| cells > 0) else {
+        if cells == 0 || self.shared.spec.pipeline.dataset.is_none() {
             return Ok(Some(0));
-        };
-        let samples = Dataset::open(&config).map_err(Failure::of)?.len() as u64;
+        }
+        let samples = data::open(&self.shared)?.len() as u64;
         let walk = self.shared.walk()?;
         let batch = walk.batch.max(1) as u64;
         let mut of_target: Vec<Option<u64>> = vec![None; targets.len()];

@@ -1,162 +1,31 @@
-//! `plugin test`: a plug-in is asked everything that it may ever be asked, and some that it should survive.
-//!
-//! Owns the list of checks. Deliberately judges the protocol only: whether the numbers are right is the author's to know.
+//! What a metric plug-in is asked when it is tested: values or numbers of made-up outputs and targets.
 
-use super::Launch;
-use super::error::{Fault, PluginError};
-use super::hello::{FormName, Hello};
-use super::helper;
-use super::pool::{Expected, Said, said};
-use super::wire::{Ask, VERSION};
-use super::worker::Worker;
+use super::{Answered, Probe, SAMPLES, Wrong, shown};
+use crate::plugin::error::Fault;
+use crate::plugin::hello::{FormName, MetricHello};
+use crate::plugin::pool::{Expected, Said, said};
+use crate::plugin::wire::Ask;
+use crate::plugin::worker::Worker;
 use crate::tensor::Tensor;
-use std::path::Path;
-
-/// What the plug-in is given.
-#[derive(Clone, Debug)]
-pub struct Samples {
-    /// One sample's outputs, without batch axis.
-    pub outputs: Vec<usize>,
-    /// One sample's targets.
-    pub targets: Vec<usize>,
-    /// Whether targets are numbers instead of classes.
-    pub float_targets: bool,
-}
-
-/// One thing that was tried.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Tried {
-    pub what: &'static str,
-    /// What was seen, or what is wrong.
-    pub outcome: Result<String, String>,
-}
-
-/// How many samples a batch has.
-const SAMPLES: usize = 16;
-
-/// Tries everything; what cannot be tried because of an earlier fault is left out.
-pub fn probe(launch: &Launch, samples: &Samples) -> Vec<Tried> {
-    let mut probe = Probe {
-        launch,
-        samples,
-        tried: Vec::new(),
-    };
-    let folder = match helper::place() {
-        Ok(folder) => folder,
-        Err(fault) => {
-            probe.note("starts", Err(fault.to_string()));
-            return probe.tried;
-        }
-    };
-    // What is broken ends the conversation, and is in the list.
-    let _ = probe.all(folder.path());
-    probe.tried
-}
-
-struct Probe<'a> {
-    launch: &'a Launch,
-    samples: &'a Samples,
-    tried: Vec<Tried>,
-}
-
-/// The conversation cannot go on.
-struct Over;
-
-type Answered = Result<Said, Fault>;
 
 impl Probe<'_> {
-    fn note(&mut self, what: &'static str, outcome: Result<String, String>) {
-        self.tried.push(Tried { what, outcome });
-    }
-
-    fn hold(&mut self, what: &'static str, holds: bool, seen: impl Into<String>, wrong: impl Into<String>) {
-        let outcome = if holds { Ok(seen.into()) } else { Err(wrong.into()) };
-        self.note(what, outcome);
-    }
-
-    fn all(&mut self, folder: &Path) -> Result<(), Over> {
-        let (mut worker, hello) = self.start("starts and says hello", folder)?;
-        let first = match hello.form {
-            FormName::PerSample => self.values(&mut worker, &hello),
-            FormName::Aggregate => self.aggregate(&mut worker, &hello),
-        };
-        let first = match first {
-            Ok(first) => first,
-            Err((what, fault)) => {
-                let error = worker.fail(fault, None);
-                self.note(what, Err(error.to_string()));
-                return Err(Over);
-            }
-        };
-        self.survives(
-            &mut worker,
-            "refuses a question of a later version",
-            &Ask::Later {},
-            true,
-        );
-        let hello_again = Ask::Hello { protocol: VERSION + 1 };
-        self.survives(&mut worker, "answers a hello of a later version", &hello_again, false);
-        if !self.tried.iter().all(|tried| tried.outcome.is_ok()) && worker.has_ended() {
-            let error = worker.fail(Fault::Ended(String::new()), None);
-            self.note("goes on after that", Err(error.to_string()));
-            return Err(Over);
-        }
-        let left = worker.bye();
-        self.hold(
-            "leaves when it is told to",
-            left,
-            "exit status 0",
-            "it did not end with exit status 0 within 5 s",
-        );
-
-        let (mut other, hello) = self.start("starts a second time", folder)?;
-        let again = match hello.form {
-            FormName::PerSample => self.ask_values(&mut other, &hello, 0..SAMPLES),
-            FormName::Aggregate => self.whole(&mut other, &hello, "again"),
-        };
-        match again {
-            Ok(again) => {
-                let same = shown(&again) == shown(&first);
-                self.hold(
-                    "another process says the same",
-                    same,
-                    "to the bit",
-                    "it says something else",
-                );
-                let left = other.hang_up();
-                self.hold(
-                    "leaves when the questions end",
-                    left,
-                    "without a goodbye",
-                    "it still ran 5 s after the channel of questions was closed",
-                );
-            }
-            Err(fault) => {
-                let error = other.fail(fault, None);
-                self.note("another process says the same", Err(error.to_string()));
-            }
-        }
-        Ok(())
-    }
-
-    fn start(&mut self, what: &'static str, folder: &Path) -> Result<(Worker, Hello), Over> {
-        let begun = Worker::start(self.launch, folder).and_then(|mut worker| match worker.hello() {
-            Ok(hello) => Ok((worker, hello)),
-            Err(fault) => Err(worker.fail(fault, None)),
-        });
-        match begun {
-            Ok((worker, hello)) => {
-                self.note(what, Ok(description(&hello)));
-                Ok((worker, hello))
-            }
-            Err(error) => {
-                self.note(what, Err(PluginError::to_string(&error)));
-                Err(Over)
-            }
+    /// Every question that a metric of its form is asked; gives what all samples came to.
+    pub(super) fn metric(&mut self, worker: &mut Worker, hello: &MetricHello) -> Result<Said, Wrong> {
+        match hello.form {
+            FormName::PerSample => self.values(worker, hello),
+            FormName::Aggregate => self.aggregate(worker, hello),
         }
     }
 
-    fn values(&mut self, worker: &mut Worker, hello: &Hello) -> Result<Said, (&'static str, Fault)> {
+    /// What all samples come to.
+    pub(super) fn metric_once(&self, worker: &mut Worker, hello: &MetricHello) -> Answered {
+        match hello.form {
+            FormName::PerSample => self.ask_values(worker, hello, 0..SAMPLES),
+            FormName::Aggregate => self.whole(worker, hello, "again"),
+        }
+    }
+
+    fn values(&mut self, worker: &mut Worker, hello: &MetricHello) -> Result<Said, Wrong> {
         let what = "gives one value a sample";
         let all = self
             .ask_values(worker, hello, 0..SAMPLES)
@@ -204,7 +73,7 @@ impl Probe<'_> {
         let ask = values_ask(0..SAMPLES);
         match worker
             .ask(&ask, &tensors)
-            .and_then(|answer| said(&answer, Expected::Values(SAMPLES)))
+            .and_then(|answer| said(&answer, &Expected::Values(SAMPLES)))
         {
             Ok(_) => self.note(what, Ok("it gives values".into())),
             Err(Fault::Refused(_)) => self.note(what, Ok("it refuses".into())),
@@ -213,7 +82,7 @@ impl Probe<'_> {
         Ok(all)
     }
 
-    fn aggregate(&mut self, worker: &mut Worker, hello: &Hello) -> Result<Said, (&'static str, Fault)> {
+    fn aggregate(&mut self, worker: &mut Worker, hello: &MetricHello) -> Result<Said, Wrong> {
         let what = "gives one number for all samples";
         let all = self.whole(worker, hello, "one").map_err(|fault| (what, fault))?;
         self.note(what, Ok(shown(&all)));
@@ -268,31 +137,17 @@ impl Probe<'_> {
         Ok(all)
     }
 
-    /// Whether it answers something odd, and goes on.
-    fn survives(&mut self, worker: &mut Worker, what: &'static str, ask: &Ask, must_refuse: bool) {
-        match worker.ask(ask, &[]) {
-            Err(Fault::Refused(_)) => self.note(what, Ok("it refuses".into())),
-            Ok(_) => self.hold(
-                what,
-                !must_refuse,
-                "it says who it is",
-                "it answered as if it had understood",
-            ),
-            Err(fault) => self.note(what, Err(fault.to_string())),
-        }
-    }
-
-    fn ask_values(&self, worker: &mut Worker, hello: &Hello, range: std::ops::Range<usize>) -> Answered {
+    fn ask_values(&self, worker: &mut Worker, hello: &MetricHello, range: std::ops::Range<usize>) -> Answered {
         let count = range.len();
         let tensors = self.tensors(hello, range.clone());
         let answer = worker.ask(&values_ask(range), &tensors)?;
-        said(&answer, Expected::Values(count))
+        said(&answer, &Expected::Values(count))
     }
 
     fn update(
         &self,
         worker: &mut Worker,
-        hello: &Hello,
+        hello: &MetricHello,
         cell: &str,
         range: std::ops::Range<usize>,
     ) -> Result<(), Fault> {
@@ -304,14 +159,14 @@ impl Probe<'_> {
         worker.ask(&ask, &self.tensors(hello, range)).map(|_| ())
     }
 
-    fn whole(&self, worker: &mut Worker, hello: &Hello, cell: &str) -> Answered {
+    fn whole(&self, worker: &mut Worker, hello: &MetricHello, cell: &str) -> Answered {
         begin(worker, cell)?;
         self.update(worker, hello, cell, 0..9)?;
         self.update(worker, hello, cell, 9..SAMPLES)?;
         finish(worker, cell)
     }
 
-    fn interleaved(&self, worker: &mut Worker, hello: &Hello) -> Result<[Said; 2], Fault> {
+    fn interleaved(&self, worker: &mut Worker, hello: &MetricHello) -> Result<[Said; 2], Fault> {
         begin(worker, "one")?;
         begin(worker, "two")?;
         for range in [0..9, 9..SAMPLES] {
@@ -321,7 +176,7 @@ impl Probe<'_> {
         Ok([finish(worker, "two")?, finish(worker, "one")?])
     }
 
-    fn reset_twice(&self, worker: &mut Worker, hello: &Hello) -> Answered {
+    fn reset_twice(&self, worker: &mut Worker, hello: &MetricHello) -> Answered {
         begin(worker, "one")?;
         self.update(worker, hello, "one", 0..9)?;
         let dropped = self.whole(worker, hello, "one");
@@ -330,7 +185,7 @@ impl Probe<'_> {
         dropped
     }
 
-    fn merged(&self, worker: &mut Worker, hello: &Hello) -> Answered {
+    fn merged(&self, worker: &mut Worker, hello: &MetricHello) -> Answered {
         begin(worker, "first half")?;
         begin(worker, "second half")?;
         self.update(worker, hello, "first half", 0..9)?;
@@ -350,7 +205,7 @@ impl Probe<'_> {
     }
 
     /// Made-up samples: the same in every run.
-    fn tensors(&self, hello: &Hello, range: std::ops::Range<usize>) -> Vec<(String, Tensor)> {
+    fn tensors(&self, hello: &MetricHello, range: std::ops::Range<usize>) -> Vec<(String, Tensor)> {
         let shape = |sample: &[usize]| {
             std::iter::once(range.len())
                 .chain(sample.iter().copied())
@@ -394,7 +249,7 @@ fn begin(worker: &mut Worker, cell: &str) -> Result<(), Fault> {
 
 fn finish(worker: &mut Worker, cell: &str) -> Answered {
     let answer = worker.ask(&Ask::Finish { cell: cell.into() }, &[])?;
-    said(&answer, Expected::Score)
+    said(&answer, &Expected::Score)
 }
 
 fn values_ask(range: std::ops::Range<usize>) -> Ask {
@@ -409,15 +264,6 @@ fn list(said: &Said) -> Vec<f64> {
     match said {
         Said::Values(values) => values.clone(),
         _ => Vec::new(),
-    }
-}
-
-/// What was said, so that NaN equals NaN.
-fn shown(said: &Said) -> String {
-    match said {
-        Said::Score(score) if score.parts.is_empty() => format!("{:?}", score.value),
-        Said::Score(score) => format!("{:?}, and {:?}", score.value, score.parts),
-        other => format!("{other:?}"),
     }
 }
 
@@ -445,7 +291,8 @@ fn spoil(tensors: &mut [(String, Tensor)]) {
     }
 }
 
-fn description(hello: &Hello) -> String {
+/// The metric in one line.
+pub(super) fn description(hello: &MetricHello) -> String {
     let form = match hello.form {
         FormName::PerSample => "per sample",
         FormName::Aggregate => "aggregate",

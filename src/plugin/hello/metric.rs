@@ -1,7 +1,8 @@
 //! What a metric plug-in says of itself.
 
-use super::error::Fault;
-use super::wire::{Answer, VERSION, number};
+use super::Fields;
+use crate::plugin::error::Fault;
+use crate::plugin::wire::number;
 use serde_json::Value;
 
 /// What may be asked for, and the name of each as a tensor.
@@ -9,7 +10,7 @@ pub const TENSORS: [&str; 5] = ["outputs", "targets", "indices", "inputs", "base
 
 /// What a metric plug-in says of itself.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Hello {
+pub struct MetricHello {
     pub name: Option<String>,
     pub form: FormName,
     /// Whether more is better, where it says so.
@@ -29,47 +30,21 @@ pub enum FormName {
     Aggregate,
 }
 
-impl Hello {
-    /// # Errors
-    /// When it speaks another version, or a field is not what it should be.
-    pub(super) fn read(answer: &Answer) -> Result<Hello, Fault> {
-        let field = |name: &str| answer.fields.get(name).filter(|value| !value.is_null());
+impl MetricHello {
+    pub(super) fn read(fields: &Fields<'_>) -> Result<MetricHello, Fault> {
         let not = |what: String| Err(Fault::Hello(what));
-        match field("protocol") {
-            Some(version) if version.as_u64() == Some(VERSION) => {}
-            found => {
-                return Err(Fault::Protocol {
-                    found: found.map_or_else(|| "none".into(), Value::to_string),
-                    ours: VERSION,
-                });
-            }
-        }
-        match field("kind").and_then(Value::as_str) {
-            Some("metric") => {}
-            found => return not(format!("its kind is {} instead of \"metric\"", shown(found))),
-        }
-        let form = match field("form").and_then(Value::as_str) {
+        let form = match fields.word("form") {
             Some("per_sample") => FormName::PerSample,
             Some("aggregate") => FormName::Aggregate,
-            found => {
-                let found = shown(found);
-                return not(format!(
-                    "its form is {found} instead of \"per_sample\" or \"aggregate\""
-                ));
-            }
+            _ => return Err(fields.not("form", "\"per_sample\" or \"aggregate\"")),
         };
-        let maximize = match field("direction").map(Value::as_str) {
+        let maximize = match fields.get("direction").map(Value::as_str) {
             None => None,
             Some(Some("maximize")) => Some(true),
             Some(Some("minimize")) => Some(false),
-            Some(found) => {
-                let found = shown(found);
-                return not(format!(
-                    "its direction is {found} instead of \"maximize\" or \"minimize\""
-                ));
-            }
+            Some(_) => return Err(fields.not("direction", "\"maximize\" or \"minimize\"")),
         };
-        let tensors = match field("tensors") {
+        let tensors = match fields.get("tensors") {
             None => vec!["outputs".to_owned(), "targets".to_owned()],
             Some(list) => {
                 let words = list
@@ -84,7 +59,7 @@ impl Hello {
                 words.into_iter().map(str::to_owned).collect()
             }
         };
-        let bounds = match field("bounds") {
+        let bounds = match fields.get("bounds") {
             None => None,
             Some(Value::Array(pair)) => match pair.iter().map(number).collect::<Option<Vec<f64>>>().as_deref() {
                 Some(&[low, high]) if low <= high => Some((low, high)),
@@ -92,13 +67,13 @@ impl Hello {
             },
             Some(_) => return not("its bounds are not two numbers, the lower first".into()),
         };
-        let mergeable = match field("mergeable") {
+        let mergeable = match fields.get("mergeable") {
             None => false,
             Some(Value::Bool(mergeable)) => *mergeable,
             Some(_) => return not("mergeable is neither true nor false".into()),
         };
-        Ok(Hello {
-            name: field("name").and_then(Value::as_str).map(str::to_owned),
+        Ok(MetricHello {
+            name: fields.text("name"),
             form,
             maximize,
             tensors,
@@ -108,31 +83,16 @@ impl Hello {
     }
 }
 
-fn shown(word: Option<&str>) -> String {
-    word.map_or_else(|| "no word".into(), |word| format!("{word:?}"))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::super::{Hello, read};
     use serde_json::json;
-
-    fn read(fields: Value) -> Result<Hello, String> {
-        let Value::Object(fields) = fields else {
-            panic!("fields")
-        };
-        let answer = Answer {
-            id: 1,
-            error: None,
-            fields,
-            tensors: Vec::new(),
-        };
-        Hello::read(&answer).map_err(|fault| fault.to_string())
-    }
 
     #[test]
     fn a_short_hello_is_enough() {
-        let hello = read(json!({"protocol": 1, "kind": "metric", "form": "per_sample"})).unwrap();
+        let Hello::Metric(hello) = read(json!({"protocol": 1, "kind": "metric", "form": "per_sample"})).unwrap() else {
+            panic!("a metric")
+        };
         assert_eq!(hello.tensors, ["outputs", "targets"]);
         assert_eq!((hello.maximize, hello.bounds, hello.mergeable), (None, None, false));
     }
@@ -149,6 +109,11 @@ mod tests {
                 "protocol",
                 json!(null),
                 "it speaks version none of the protocol, but this is version 1",
+            ),
+            (
+                "kind",
+                json!("model"),
+                "its hello is not understood: its kind is \"model\" instead of \"metric\" or \"dataset\"",
             ),
             (
                 "form",

@@ -1,0 +1,21 @@
+//! `cargo xtask bench`: how fast it is, side by side in one run.
+//!
+//! The work is the bench `speed`; arguments go to it as they stand.
+
+use crate::checkout::{Checkout, must};
+use crate::{say, setup};
+use anyhow::Result;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+pub fn call(checkout: &Checkout, arguments: &[OsString]) -> Result<ExitCode> {
+    let libtorch = setup::set_up(checkout)?;
+    say::phase("bench", || {
+        let mut bench = checkout.cargo();
+        bench
+            .args(["bench", "--package", "secateur", "--bench", "speed", "--"])
+            .args(arguments);
+        must(libtorch.apply(&mut bench), "cargo bench")
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
