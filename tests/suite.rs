@@ -2,6 +2,8 @@
 
 mod suite {
     mod architecture;
+    #[cfg(feature = "torch")]
+    mod auto;
     mod bench;
     mod broken_archives;
     #[cfg(feature = "torch")]

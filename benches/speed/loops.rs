@@ -3,7 +3,7 @@
 use super::network::{Network, PLAN};
 use secateur::confidence::Aim;
 use secateur::runtime::{device, init, to_torch};
-use secateur::sensitivity::{Memory, Samples, Sampling, Settings, UNBOUNDED, estimate, measure};
+use secateur::sensitivity::{Memory, Precision, Samples, Sampling, Settings, UNBOUNDED, estimate, measure};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::Mutex;
@@ -42,12 +42,14 @@ impl Samples for Nothing {
     }
 }
 
-fn settings(network: &Network, lowered: bool) -> Result<Settings<'_>, Box<dyn Error>> {
+fn settings(network: &Network, lowered: bool, precision: Precision) -> Result<Settings<'_>, Box<dyn Error>> {
     Ok(Settings {
         plan: PLAN,
         outputs: &network.outputs,
         further: &[],
         lowering: lowered.then_some(&network.shapes),
+        precision,
+        seed: 0,
         sparsities: &network.sparsities,
         early_stop: None,
         micro_batch: network.micro_batch,
@@ -61,8 +63,8 @@ fn settings(network: &Network, lowered: bool) -> Result<Settings<'_>, Box<dyn Er
 }
 
 /// The product's exact table, with the model as it was read or lowered.
-pub fn replay(network: &Network, lowered: bool) -> Result<Run, Box<dyn Error>> {
-    let settings = settings(network, lowered)?;
+pub fn replay(network: &Network, lowered: bool, precision: Precision) -> Result<Run, Box<dyn Error>> {
+    let settings = settings(network, lowered, precision)?;
     let start = Instant::now();
     let Network {
         graph,
@@ -81,7 +83,7 @@ pub fn replay(network: &Network, lowered: bool) -> Result<Run, Box<dyn Error>> {
 
 /// The product's estimates, by the default rule.
 pub fn estimated(network: &Network, seed: u64) -> Result<Run, Box<dyn Error>> {
-    let settings = settings(network, true)?;
+    let settings = settings(network, true, Precision::Float32)?;
     let sampling = Sampling {
         aim: Aim {
             margin: 0.01,

@@ -14,6 +14,7 @@ use arguments::Arguments;
 use loops::Run;
 use network::Network;
 use report::{Report, Row, Section, median};
+use secateur::sensitivity::Precision;
 use std::error::Error;
 
 fn main() {
@@ -89,12 +90,23 @@ fn table(arguments: &Arguments) -> Result<Vec<Section>, Box<dyn Error>> {
         ));
     }
     ways.push(("plain loop", Box::new(|_| loops::naive(network, threads))));
-    ways.push(("replay", Box::new(|_| loops::replay(network, false))));
-    ways.push(("lowered", Box::new(|_| loops::replay(network, true))));
+    ways.push((
+        "replay",
+        Box::new(|_| loops::replay(network, false, Precision::Float32)),
+    ));
+    ways.push((
+        "lowered",
+        Box::new(|_| loops::replay(network, true, Precision::Float32)),
+    ));
+    ways.push((
+        "bfloat16",
+        Box::new(|_| loops::replay(network, true, Precision::Bfloat16)),
+    ));
+    ways.push(("auto", Box::new(|_| loops::replay(network, true, Precision::Auto))));
     ways.push((
         "lowered, 1 thread",
         Box::new(|_| {
-            one.install(|| loops::replay(network, true).map_err(|e| e.to_string()))
+            one.install(|| loops::replay(network, true, Precision::Float32).map_err(|e| e.to_string()))
                 .map_err(Into::into)
         }),
     ));

@@ -145,19 +145,6 @@ impl Editor {
         });
     }
 
-    /// Replaces every read of `old`, in the nodes written so far and among the outputs, but not in the node that makes `new`.
-    pub fn redirect(&mut self, old: ValueId, new: ValueId) {
-        let skip = self.made.get(&new).copied();
-        for (at, node) in self.nodes.iter_mut().enumerate() {
-            if Some(at) != skip {
-                for (_, arg) in &mut node.args {
-                    arg.map_values(&mut |value| if value == old { new } else { value });
-                }
-            }
-        }
-        self.redirect_outputs(old, new);
-    }
-
     /// Replaces `old` among the outputs.
     pub fn redirect_outputs(&mut self, old: ValueId, new: ValueId) {
         for output in &mut self.graph.outputs {

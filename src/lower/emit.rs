@@ -1,7 +1,9 @@
 //! `lower::convolution` becomes operators that libtorch has: oneDNN's fused ones on packed weights, or ATen's.
+//!
+//! oneDNN has no grouped convolution in bfloat16 that also takes a residual: there the sum stands apart.
 
 use super::convolution::{Convolution, ints};
-use super::{Editor, Kernels, Options, Shapes};
+use super::{Activation, Editor, Kernels, Options, Shapes};
 use crate::graph::{Arg, Graph, ValueId};
 
 /// `made` are shapes that are no sample's.
@@ -15,7 +17,8 @@ pub(super) fn apply(graph: Graph, options: &Options, made: &Shapes) -> Graph {
                 match options.kernels {
                     Kernels::Mkldnn => {
                         let size = size(editor.graph(), convolution.input, options, made);
-                        mkldnn(&mut editor, node.outputs[0], &convolution, size);
+                        let together = !options.reduced || convolution.conv_groups == 1;
+                        mkldnn(&mut editor, node.outputs[0], &convolution, size, together);
                     }
                     Kernels::Aten => aten(&mut editor, node.outputs[0], &convolution),
                 }
@@ -45,7 +48,19 @@ fn named(args: Vec<(&str, Arg)>) -> Vec<(String, Arg)> {
     args.into_iter().map(|(name, arg)| (name.to_owned(), arg)).collect()
 }
 
-fn mkldnn(editor: &mut Editor, output: ValueId, convolution: &Convolution, size: Arg) {
+/// `together` says whether one operator takes the residual in.
+fn mkldnn(editor: &mut Editor, output: ValueId, convolution: &Convolution, size: Arg, together: bool) {
+    if convolution.other.is_some() && !together {
+        let last = unfinished(editor, output, convolution);
+        let plain = Convolution {
+            other: None,
+            activation: Activation::None,
+            ..convolution.clone()
+        };
+        mkldnn(editor, last, &plain, size, true);
+        finish(editor, output, convolution, last);
+        return;
+    }
     let name = editor.graph().value(output).name.clone();
     let packed = editor.value(&format!("{name}_packed"));
     let geometry = || {
@@ -92,7 +107,6 @@ fn mkldnn(editor: &mut Editor, output: ValueId, convolution: &Convolution, size:
 }
 
 fn aten(editor: &mut Editor, output: ValueId, convolution: &Convolution) {
-    let name = editor.graph().value(output).name.clone();
     let args = [
         Arg::Value(convolution.input),
         Arg::Value(convolution.weight),
@@ -102,12 +116,24 @@ fn aten(editor: &mut Editor, output: ValueId, convolution: &Convolution) {
         ints(&convolution.dilation),
         Arg::Int(convolution.conv_groups),
     ];
-    let activates = !convolution.activation.is_none();
-    let mut last = match convolution.other.is_some() || activates {
-        true => editor.value(&format!("{name}_plain")),
-        false => output,
-    };
+    let last = unfinished(editor, output, convolution);
     editor.op_into(last, "aten::conv2d", &args);
+    finish(editor, output, convolution, last);
+}
+
+/// Where a convolution's bare results go: its output, unless a residual or an activation follows.
+fn unfinished(editor: &mut Editor, output: ValueId, convolution: &Convolution) -> ValueId {
+    if convolution.other.is_none() && convolution.activation.is_none() {
+        return output;
+    }
+    let name = format!("{}_plain", editor.graph().value(output).name);
+    editor.value(&name)
+}
+
+/// Adds the residual to bare results, and applies the activation.
+fn finish(editor: &mut Editor, output: ValueId, convolution: &Convolution, mut last: ValueId) {
+    let name = editor.graph().value(output).name.clone();
+    let activates = !convolution.activation.is_none();
     if let Some(other) = convolution.other {
         let sum = match activates {
             true => editor.value(&format!("{name}_sum")),

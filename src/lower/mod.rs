@@ -15,6 +15,7 @@ mod dense;
 mod edit;
 mod emit;
 mod norm;
+mod reduced;
 mod residual;
 mod site;
 #[cfg(test)]
@@ -46,6 +47,8 @@ pub struct Options {
     pub kernels: Kernels,
     /// Samples of one forward, whatever the first axes of `shapes` say.
     pub batch: usize,
+    /// Whether arithmetic is in bfloat16; inputs, parameters and outputs stay float32.
+    pub reduced: bool,
 }
 
 /// A lowered graph.
@@ -72,12 +75,28 @@ pub fn lower(graph: &Graph, options: &Options) -> Result<Lowered, Fault> {
     graph = checked("norm", norm::apply(graph))?;
     graph = checked("residual", residual::apply(graph, &options.shapes))?;
     graph = checked("activation", activation::apply(graph))?;
+    if options.reduced {
+        graph = checked("reduced", reduced::apply(graph))?;
+    }
     let named = site::find(&graph);
     let (dense, made) = dense::apply(graph, options);
     graph = checked("dense", dense)?;
     graph = checked("emit", emit::apply(graph, options, &made))?;
     let sites = named.into_iter().filter_map(|site| site.resolve(&graph)).collect();
     Ok(Lowered { graph, sites })
+}
+
+/// The graph as it is, with arithmetic in bfloat16.
+///
+/// # Errors
+/// As [`lower`].
+pub fn reduce(graph: &Graph) -> Result<Lowered, Fault> {
+    let graph = reduced::apply(graph.clone());
+    verify(&graph)?;
+    Ok(Lowered {
+        graph,
+        sites: Vec::new(),
+    })
 }
 
 /// Which values depend on parameters and constants only.

@@ -104,7 +104,8 @@ impl Activation {
         let mut op = |op: &str, args: &[Arg]| editor.op_into(output, op, args);
         match self {
             Activation::None => op("aten::alias", &[x]),
-            Activation::Relu => op("aten::relu", &[x]),
+            // Of a sum and an `aten::relu` behind it TorchScript makes one operator, which knows no bfloat16.
+            Activation::Relu => op("aten::clamp_min", &[x, Arg::Int(0)]),
             Activation::Sigmoid => op("aten::sigmoid", &[x]),
             Activation::Tanh => op("aten::tanh", &[x]),
             Activation::Silu => op("aten::silu", &[x]),

@@ -55,18 +55,28 @@ pub fn check(graph: &Graph, net: Net, expected: &[&str]) -> Vec<String> {
         shapes: net.shapes(&graph),
         kernels: Kernels::Mkldnn,
         batch: BATCH,
+        reduced: false,
     };
     let lowered = lower(&graph, &options).expect("a lawful graph");
     let ops = varying(&lowered);
     if !expected.is_empty() {
         assert_eq!(ops, expected);
     }
-    for kernels in [Kernels::Mkldnn, Kernels::Aten] {
-        options = Options { kernels, ..options };
+    for (kernels, reduced) in [
+        (Kernels::Mkldnn, false),
+        (Kernels::Aten, false),
+        (Kernels::Mkldnn, true),
+        (Kernels::Aten, true),
+    ] {
+        options = Options {
+            kernels,
+            reduced,
+            ..options
+        };
         let lowered = lower(&graph, &options).expect("a lawful graph");
         assert!(!lowered.sites.is_empty());
         #[cfg(feature = "torch")]
-        same(&graph, &lowered, &net, kernels);
+        same(&graph, &lowered, &net, &options);
     }
     ops
 }
@@ -85,10 +95,15 @@ fn varying(lowered: &Lowered) -> Vec<String> {
 }
 
 #[cfg(feature = "torch")]
-fn same(graph: &Graph, lowered: &Lowered, net: &Net, kernels: Kernels) {
-    use crate::runtime::{Runtime, has_mkldnn};
+fn same(graph: &Graph, lowered: &Lowered, net: &Net, options: &Options) {
+    use crate::runtime::{Runtime, has_mkldnn, has_reduced_mkldnn};
 
-    if kernels == Kernels::Mkldnn && !has_mkldnn() {
+    let &Options { kernels, reduced, .. } = options;
+    let (runs, tolerance) = match reduced {
+        false => (has_mkldnn(), 1e-6),
+        true => (has_reduced_mkldnn(), 3e-2),
+    };
+    if kernels == Kernels::Mkldnn && !runs {
         return;
     }
     let numel: usize = net.shape.iter().product();
@@ -106,8 +121,8 @@ fn same(graph: &Graph, lowered: &Lowered, net: &Net, kernels: Kernels) {
     let largest = plain.iter().fold(0.0_f64, |largest, value| largest.max(value.abs()));
     for (at, (a, b)) in plain.iter().zip(&fast).enumerate() {
         assert!(
-            (a - b).abs() <= 1e-6 * largest,
-            "{kernels:?}: element {at} is {b} instead of {a}"
+            (a - b).abs() <= tolerance * largest,
+            "{kernels:?}, reduced: {reduced}: element {at} is {b} instead of {a}"
         );
     }
 }

@@ -6,7 +6,7 @@
 use crate::dataset::Batch;
 use crate::tensor::{DType, Tensor};
 
-use super::{Form, Forward, Metric, MetricError, PerSample, row, samples};
+use super::{Decisions, Form, Forward, Metric, MetricError, PerSample, row, samples};
 
 /// The fraction of positions whose largest output is the target's.
 pub(super) struct Accuracy;
@@ -36,6 +36,10 @@ impl Metric for Accuracy {
     fn check_targets(&self, targets: Option<DType>) -> Result<(), MetricError> {
         check_classes(self.name(), targets)
     }
+
+    fn decisions(&self) -> Option<&dyn Decisions> {
+        Some(self)
+    }
 }
 
 impl Metric for TopK {
@@ -53,6 +57,10 @@ impl Metric for TopK {
 
     fn check_targets(&self, targets: Option<DType>) -> Result<(), MetricError> {
         check_classes(self.name(), targets)
+    }
+
+    fn decisions(&self) -> Option<&dyn Decisions> {
+        Some(self)
     }
 }
 
@@ -93,6 +101,10 @@ impl Metric for Agreement {
 
     fn needs_baseline(&self) -> bool {
         true
+    }
+
+    fn decisions(&self) -> Option<&dyn Decisions> {
+        Some(self)
     }
 }
 
@@ -197,7 +209,7 @@ impl<'a> Logits<'a> {
         self.sample.iter().copied().skip(self.position).step_by(self.positions)
     }
 
-    fn get(self, class: usize) -> f64 {
+    pub(super) fn get(self, class: usize) -> f64 {
         self.sample[class * self.positions + self.position]
     }
 
@@ -234,6 +246,19 @@ pub(super) fn by_class(
     forward: &Forward<'_>,
     mut value: impl FnMut(Logits<'_>, usize) -> f64,
 ) -> Result<Vec<f64>, MetricError> {
+    let mut sums = vec![0.0; forward.batch.len()];
+    let positions = each_position(metric, forward, |sample, logits, class| {
+        sums[sample] += value(logits, class);
+    })?;
+    Ok(sums.into_iter().map(|sum| sum / positions as f64).collect())
+}
+
+/// Shows each sample's logits and target, position by position; gives the number of positions.
+pub(super) fn each_position(
+    metric: &str,
+    forward: &Forward<'_>,
+    mut see: impl FnMut(usize, Logits<'_>, usize),
+) -> Result<usize, MetricError> {
     let (outputs, batch) = (forward.output()?, forward.batch);
     check_classes(metric.to_owned(), batch.targets.as_ref().map(Tensor::dtype))?;
     let shape = Shape::new(metric, outputs, batch)?;
@@ -250,10 +275,8 @@ pub(super) fn by_class(
         });
     }
     let targets = targets.to_i64();
-    let mut values = Vec::with_capacity(shape.samples);
     for index in 0..shape.samples {
         let logits = row(outputs, index);
-        let mut sum = 0.0;
         for position in 0..shape.positions {
             let class = targets[index * shape.positions + position];
             let Some(class) = usize::try_from(class).ok().filter(|&class| class < shape.classes) else {
@@ -263,11 +286,10 @@ pub(super) fn by_class(
                     classes: shape.classes,
                 });
             };
-            sum += value(shape.at(&logits, position), class);
+            see(index, shape.at(&logits, position), class);
         }
-        values.push(sum / shape.positions as f64);
     }
-    Ok(values)
+    Ok(shape.positions)
 }
 
 /// Each sample's mean of `value(logits, the unmasked model's)` over its positions.

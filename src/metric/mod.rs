@@ -15,6 +15,7 @@ mod average;
 mod classes;
 mod error;
 mod kl;
+mod margins;
 mod mse;
 mod partial;
 mod per_class;
@@ -91,6 +92,21 @@ pub trait Metric: Send + Sync {
             _ => Ok(()),
         }
     }
+
+    /// What it decides of each sample, where small movements of outputs mostly change nothing.
+    fn decisions(&self) -> Option<&dyn Decisions> {
+        None
+    }
+}
+
+/// A metric of decisions, such as which class a sample is in.
+pub trait Decisions: Send + Sync {
+    /// How far every output of a sample may move, either way, before anything that is decided of it can change; not a
+    /// number where that cannot be said.
+    ///
+    /// # Errors
+    /// As [`PerSample::values`].
+    fn margins(&self, forward: &Forward<'_>) -> Result<Vec<f64>, MetricError>;
 }
 
 /// How a metric comes to its number.

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::tensor::DType;
 
 use super::classes::{by_class, check_classes};
-use super::{Accumulator, Aggregate, Form, Forward, Metric, MetricError, Score};
+use super::{Accumulator, Aggregate, Decisions, Form, Forward, Metric, MetricError, Score};
 
 /// The mean over classes of the fraction of positions of that class whose largest output is at it.
 pub(super) struct PerClass;
@@ -27,6 +27,10 @@ impl Metric for PerClass {
 
     fn check_targets(&self, targets: Option<DType>) -> Result<(), MetricError> {
         check_classes(self.name(), targets)
+    }
+
+    fn decisions(&self) -> Option<&dyn Decisions> {
+        Some(self)
     }
 }
 

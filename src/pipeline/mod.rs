@@ -89,6 +89,8 @@ pub struct Outcome {
     pub warnings: Vec<String>,
     /// Bounds that the results break: they are valid, and the run ends with an exit code of its own.
     pub failures: Vec<String>,
+    /// In which number format the stage computed, where that was its choice, and what it took; for `run.json`.
+    pub precision: Option<serde_json::Value>,
 }
 
 /// Why a stage left nothing.

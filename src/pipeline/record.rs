@@ -35,6 +35,8 @@ pub struct StageRecord {
     pub status: &'static str,
     pub key: Option<Key>,
     pub cells: Cells,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub precision: Option<Value>,
     pub seconds: f64,
     /// Bounds that a gate found broken.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
@@ -57,6 +59,7 @@ impl From<&StageRun> for StageRecord {
             status: run.status.name(),
             key: run.key,
             cells: run.cells,
+            precision: run.precision.clone(),
             // Milliseconds are enough for a person and keep the file readable.
             seconds: (run.seconds * 1000.0).round() / 1000.0,
             failures: run.failures.clone(),

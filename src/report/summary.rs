@@ -78,6 +78,7 @@ mod tests {
             status,
             key: None,
             cells: Cells::default(),
+            precision: None,
             seconds: 0.0,
             files: files.iter().map(|&file| file.to_owned()).collect(),
             summary: vec!["1 000 000 macs".into()],

@@ -82,6 +82,48 @@ pub fn is_finite(tensor: &tch::Tensor) -> Result<bool, RuntimeError> {
     Ok(tensor.f_sum(kind)?.f_double_value(&[])?.is_finite())
 }
 
+/// A float32 tensor in bfloat16; others as they are.
+///
+/// # Errors
+/// When libtorch cannot allocate it.
+pub fn to_bfloat16(tensor: &tch::Tensor) -> Result<tch::Tensor, RuntimeError> {
+    match tensor.f_kind()? {
+        Kind::Float => Ok(tensor.f_to_kind(Kind::BFloat16)?),
+        _ => Ok(tensor.shallow_clone()),
+    }
+}
+
+/// Rows of axis 0, in the order of `rows`; `None` when there are not `count` of them.
+///
+/// # Errors
+/// When a row does not exist.
+pub fn rows_of(tensor: &tch::Tensor, count: usize, rows: &[usize]) -> Result<Option<tch::Tensor>, RuntimeError> {
+    if tensor.size().first() != Some(&(count as i64)) {
+        return Ok(None);
+    }
+    let rows: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
+    let index = tch::Tensor::f_from_slice(&rows)?.f_to_device(tensor.device())?;
+    // What lies channels last is to stay so; a selection of rows is contiguous.
+    if tensor.dim() == 4 && !tensor.is_contiguous() {
+        let last = tensor.f_permute([0, 2, 3, 1])?;
+        return Ok(Some(last.f_index_select(0, &index)?.f_permute([0, 3, 1, 2])?));
+    }
+    Ok(Some(tensor.f_index_select(0, &index)?))
+}
+
+/// Tensors of one shape, each as a row of axis 0 that broadcasts against values with `rank` axes.
+///
+/// # Errors
+/// When the shapes differ.
+pub fn stacked(tensors: &[tch::Tensor], rank: usize) -> Result<tch::Tensor, RuntimeError> {
+    let stack = tch::Tensor::f_stack(tensors, 0)?;
+    let mut shape = stack.size();
+    while shape.len() < rank {
+        shape.insert(1, 1);
+    }
+    Ok(stack.f_reshape(&shape)?)
+}
+
 fn widened(tensor: &Tensor) -> Result<Tensor, RuntimeError> {
     let (chunks, _) = tensor.data().as_chunks::<8>();
     let bytes: Vec<u8> = match tensor.dtype() {

@@ -18,11 +18,11 @@ mod shared;
 mod source;
 
 pub use compare::{Comparison, compare};
-pub use convert::{from_torch, is_finite, to_torch};
+pub use convert::{from_torch, is_finite, rows_of, stacked, to_bfloat16, to_torch};
 pub use device::{device, init, isa_class, libtorch_version, with_worker};
 pub use evaluate::Runtime;
 pub use memory::{free_memory, peak_memory, used_memory};
-pub use probe::{has_mkldnn, native_bfloat16};
+pub use probe::{faster_in_bfloat16, has_mkldnn, has_reduced_mkldnn, native_bfloat16};
 pub use program::Program;
 pub use shared::Shared;
 pub use source::source;

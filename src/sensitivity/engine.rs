@@ -1,7 +1,8 @@
 //! The measurement: waves of cells, early stop, and what is known already.
 
+use super::auto::{Careful, Effort};
 use super::footprint::Budget;
-use super::pass::{Baseline, Job, Pass, Programs, Running, WHOLE};
+use super::pass::{Baseline, Job, Pass, Precision, Programs, Running, WHOLE};
 use super::perturb::{Plan, Target};
 use super::standing::{Memory, Sums, take_up};
 use super::table::{self, Asked, first};
@@ -30,6 +31,9 @@ pub struct Settings<'a> {
     pub further: &'a [&'a dyn Metric],
     /// What is known of the model's values, so that it runs lowered; none to run it as it was read.
     pub lowering: Option<&'a Shapes>,
+    pub precision: Precision,
+    /// Draws the audits of [`Precision::Auto`].
+    pub seed: u64,
     /// Ascending.
     pub sparsities: &'a [f64],
     pub early_stop: Option<EarlyStop>,
@@ -58,6 +62,7 @@ impl<'a> Settings<'a> {
             micro_batch: self.micro_batch,
             pad: self.pad,
             lowering: self.lowering,
+            precision: self.precision,
         }
     }
 }
@@ -97,6 +102,7 @@ pub fn measure(
         cells: cells.into_iter().map(|(cell, ())| cell).collect(),
         computed: engine.computed,
         reused: engine.reused,
+        effort: engine.effort,
     })
 }
 
@@ -111,6 +117,7 @@ struct Engine<'a> {
     found: BTreeMap<Option<String>, Vec<Score>>,
     computed: u64,
     reused: u64,
+    effort: Option<Effort>,
     /// Cells left to others.
     elsewhere: u64,
     /// Arithmetic done, of what is asked for so far.
@@ -139,6 +146,7 @@ impl<'a> Engine<'a> {
             found: BTreeMap::new(),
             computed: 0,
             reused: 0,
+            effort: None,
             elsewhere: 0,
             done: AtomicU64::new(0),
             total: 0,
@@ -191,28 +199,52 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
-    /// One pass over the data: the baseline, and every job (with its digest) from the values that it keeps.
+    /// Measures the baseline, and every job (with its digest) from the values that it keeps. What bfloat16 is not to be
+    /// trusted with is measured again in float32.
     fn wave(&mut self, jobs: &[(&str, Job<'_>)]) -> Result<(), SensitivityError> {
+        let failed = self.pass(jobs, self.settings.precision == Precision::Auto && !jobs.is_empty())?;
+        if failed.is_empty() {
+            return Ok(());
+        }
+        let again: Vec<(&str, Job<'_>)> = failed.into_iter().map(|at| jobs[at].clone()).collect();
+        let budget = self.settings.budget;
+        let replays: u64 = again.iter().map(|(_, job)| budget.replay(job.target)).sum();
+        self.total += (budget.whole + replays) * self.dataset.len() as u64;
+        self.pass(&again, false).map(drop)
+    }
+
+    /// One pass over the data; gives the jobs that are to be measured again. `careful` says whether to replay in bfloat16
+    /// where that decides the same.
+    fn pass(&mut self, jobs: &[(&str, Job<'_>)], careful: bool) -> Result<Vec<usize>, SensitivityError> {
         let digests: Vec<Option<String>> = std::iter::once(None)
             .chain(jobs.iter().map(|(digest, _)| Some((*digest).to_owned())))
             .collect();
         let pass = self.programs.pass(jobs.iter().map(|(_, job)| job.clone()).collect())?;
-        let all = Wave {
+        let Settings { seed, micro_batch, .. } = *self.settings;
+        let careful = careful.then(|| Careful::new(&self.metrics, seed, micro_batch, &pass));
+        let wave = Wave {
             dataset: self.dataset,
             metrics: &self.metrics,
             memory: self.memory,
             settings: self.settings,
             digests: &digests,
             pass,
+            careful: careful.flatten(),
             cells: (self.computed, self.reused),
             done: &self.done,
             total: self.total,
+        };
+        let all = wave.run()?;
+        let mut failed = Vec::new();
+        if let Some(careful) = wave.careful {
+            *self.effort.get_or_insert_default() += careful.effort();
+            failed = careful.failed();
         }
-        .run()?;
         let mut fault = None;
         let mut kept: Vec<(Option<String>, Vec<Score>)> = Vec::new();
-        for (digest, scores) in digests.iter().zip(all) {
+        for (at, (digest, scores)) in digests.iter().zip(all).enumerate() {
             match scores {
+                _ if at > 0 && failed.contains(&(at - 1)) => {}
                 Ok(scores) if !self.found.contains_key(digest) => {
                     let plain = scores.iter().map(Score::without_outcomes).collect();
                     self.found.insert(digest.clone(), plain);
@@ -226,7 +258,7 @@ impl<'a> Engine<'a> {
         // One cell that is no number does not lose the others.
         self.memory.keep_scores(&kept).map_err(SensitivityError::Memory)?;
         self.memory.over(&digests);
-        fault.map_or(Ok(()), Err)
+        fault.map_or(Ok(failed), Err)
     }
 }
 
@@ -242,6 +274,7 @@ struct Wave<'a> {
     /// The cells, the unmasked model first.
     digests: &'a [Option<String>],
     pass: Pass<'a>,
+    careful: Option<Careful<'a>>,
     /// Computed and reused before this pass.
     cells: (u64, u64),
     done: &'a AtomicU64,
@@ -268,7 +301,9 @@ impl Wave<'_> {
             .fetch_add((budget.whole + replays) * first as u64, Ordering::Relaxed);
         let mut reader = self.dataset.batches_from(self.settings.micro_batch, first);
         // As many micro-batches at once as there are threads, if memory allows: their kept values are what takes it.
-        let width = rayon::current_num_threads().min(budget.at_once).max(1);
+        let all = rayon::current_num_threads().min(budget.at_once).max(1);
+        // The first one finds the bounds for the others.
+        let mut width = if self.careful.is_some() { 1 } else { all };
         loop {
             let mut together: Vec<Batch> = Vec::with_capacity(width);
             while together.len() < width {
@@ -286,8 +321,12 @@ impl Wave<'_> {
                 break;
             }
             together.par_iter().try_for_each(|batch| self.batch(batch, &sums))?;
-            let standing = || sums.iter().flatten().map(|sum| sum.standing()).collect();
-            self.memory.pause(self.digests, &standing);
+            width = all;
+            // What is to be measured again is not to be gone on with.
+            if self.careful.as_ref().is_none_or(|careful| careful.failed().is_empty()) {
+                let standing = || sums.iter().flatten().map(|sum| sum.standing()).collect();
+                self.memory.pause(self.digests, &standing);
+            }
         }
         let finished = sums.into_iter().zip(names()).map(|(sums, cell)| {
             let scores = sums
@@ -318,6 +357,15 @@ impl Wave<'_> {
         let baseline = self.pass.baseline(batch)?;
         self.add(&sums[0], &baseline.outputs, batch, &baseline, WHOLE)?;
         self.tick(self.settings.budget.whole, batch);
+        if let Some(careful) = &self.careful {
+            return careful.batch(&self.pass, batch, &baseline, &|at, outputs| {
+                let job = &self.pass.jobs()[at];
+                self.check_stop()?;
+                self.add(&sums[at + 1], outputs, batch, &baseline, &job.name)?;
+                self.tick(self.settings.budget.replay(job.target), batch);
+                Ok(())
+            });
+        }
         // The longest first, so that no thread waits long for the others in the end.
         let mut order: Vec<usize> = (0..self.pass.jobs().len()).collect();
         order.sort_by_key(|&at| std::cmp::Reverse(self.pass.cost(at)));

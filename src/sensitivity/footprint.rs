@@ -139,6 +139,16 @@ impl Footprint {
         }
     }
 
+    /// The same with replays in bfloat16 beside float32: parameters and what is kept are held in half the bytes as well.
+    pub fn with_bfloat16(self, graph: &Graph) -> Footprint {
+        let parameters: u64 = graph.params.iter().map(|param| param.tensor.data().len() as u64).sum();
+        Footprint {
+            fixed: self.fixed + COPIES * parameters / 2,
+            each: self.each + self.each / 2,
+            ..self
+        }
+    }
+
     /// The most that is held at once.
     pub fn peak(&self, at_once: usize, threads: usize) -> u64 {
         self.fixed + self.each * at_once as u64 + self.working * threads as u64

@@ -8,6 +8,7 @@
 //! its target only. Every program runs with one thread inside operators and on the same micro-batches, and averages are
 //! taken in sample order, so no result depends on how many threads work.
 
+mod auto;
 mod batching;
 mod engine;
 mod estimate;
@@ -19,10 +20,12 @@ mod replay;
 mod standing;
 mod table;
 
+pub use auto::Effort;
 pub use batching::{Batching, micro_batch, shapes, size_that_runs};
 pub use engine::{Settings, WAVE, measure};
 pub use estimate::{Estimated, Estimates, Samples, Sampling, complete, estimable, estimate};
 pub use footprint::{Budget, Footprint, UNBOUNDED};
+pub use pass::Precision;
 pub use perturb::{Change, Perturbation, Plan, Target, group_targets, layer_targets};
 pub use replay::descendants;
 pub use standing::{Memory, Standing};
@@ -85,6 +88,8 @@ pub struct Table {
     /// Cells whose value was computed now, and those that were known (cells with equal masks count once).
     pub computed: u64,
     pub reused: u64,
+    /// What replays in bfloat16 came to, where there were such beside float32.
+    pub effort: Option<Effort>,
 }
 
 /// Why a table could not be measured.

@@ -6,7 +6,7 @@
 use super::perturb::Perturbation;
 use super::replay::{Replay, Source, compile, site_of};
 use crate::graph::{Def, Graph, ParamId, ValueId, graph_leaves};
-use crate::lower::Site;
+use crate::lower::{Lowered, Site};
 use crate::runtime::{Device, DeviceTensor, Program, RuntimeError, Shared, to_torch, with_worker};
 use crate::tensor::{DType, Tensor};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,18 +26,22 @@ pub struct Model {
     /// The outputs that are measured.
     pub outputs: Vec<ValueId>,
     device: Device,
+    /// Whether its arithmetic is in bfloat16.
+    reduced: bool,
     /// Parameters, constants, and what depends on them alone.
     fixed: BTreeMap<ValueId, Shared>,
     replays: BTreeMap<Way, Replay>,
 }
 
 impl Model {
-    pub fn new(graph: Graph, sites: Vec<Site>, outputs: Vec<ValueId>, device: Device) -> Model {
+    pub fn new(lowered: Lowered, outputs: Vec<ValueId>, device: Device, reduced: bool) -> Model {
+        let Lowered { graph, sites } = lowered;
         Model {
             graph,
             sites,
             outputs,
             device,
+            reduced,
             fixed: BTreeMap::new(),
             replays: BTreeMap::new(),
         }
@@ -49,7 +53,7 @@ impl Model {
             return Ok(());
         }
         let site = way.filters.and_then(|weight| site_of(&self.graph, &self.sites, weight));
-        let replay = compile(&self.graph, params, site, &self.outputs, self.device)?;
+        let replay = compile(&self.graph, params, site, &self.outputs, self.device, self.reduced)?;
         let fixed = |source: &Source| match source {
             Source::Fixed(value) => Some(*value),
             _ => None,
@@ -60,6 +64,13 @@ impl Model {
         Ok(())
     }
 
+    /// A value by its name.
+    pub fn named(&self, name: &str) -> Option<ValueId> {
+        self.graph
+            .value_ids()
+            .find(|&value| self.graph.value(value).name == name)
+    }
+
     /// A prepared replay.
     pub fn replay(&self, way: Way) -> Option<&Replay> {
         self.replays.get(&way)
@@ -68,6 +79,16 @@ impl Model {
     /// A tensor that does not depend on samples; it was loaded.
     pub fn fixed(&self, value: ValueId) -> Option<DeviceTensor> {
         self.fixed.get(&value).map(Shared::get)
+    }
+
+    /// What a replay of a cell reads that no baseline keeps.
+    pub fn own(&self, cell: &CellTensors, source: &Source) -> Option<DeviceTensor> {
+        match *source {
+            Source::Kept(_) => None,
+            Source::Fixed(value) => self.fixed(value),
+            Source::Cell(at) => cell.made.get(at).map(Shared::get),
+            Source::Keep => cell.keep.as_ref().map(Shared::get),
+        }
     }
 
     /// Puts parameters and constants on the device, and computes what depends on them alone.

@@ -9,12 +9,14 @@ use super::perturb::{Perturbation, Target};
 use super::replay::{Replay, Source};
 use crate::dataset::Batch;
 use crate::graph::{Def, Graph, ValueId, graph_leaves};
-use crate::lower::{self, Kernels, Shapes, lower};
+use crate::lower::{self, Kernels, Lowered, Shapes, lower};
 use crate::runtime::{
-    Device, DeviceTensor, Program, RuntimeError, Shared, from_torch, has_mkldnn, is_finite, to_torch, with_worker,
+    Device, DeviceTensor, Program, RuntimeError, Shared, from_torch, has_mkldnn, has_reduced_mkldnn, is_finite,
+    rows_of, stacked, to_bfloat16, to_torch, with_worker,
 };
 use crate::tensor::Tensor;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 
 /// What errors call the model as it is.
 pub const WHOLE: &str = "the unmasked model";
@@ -41,6 +43,27 @@ pub struct Running<'a> {
     pub pad: bool,
     /// What is known of the model's values; none to run the graph as it was read.
     pub lowering: Option<&'a Shapes>,
+    pub precision: Precision,
+}
+
+impl Running<'_> {
+    /// Without replays in bfloat16 beside float32.
+    pub fn exact(self) -> Self {
+        let precision = match self.precision {
+            Precision::Auto => Precision::Float32,
+            other => other,
+        };
+        Running { precision, ..self }
+    }
+}
+
+/// The number format of a model's arithmetic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    Float32,
+    Bfloat16,
+    /// Float32's numbers, from replays in bfloat16 wherever that decides the same.
+    Auto,
 }
 
 /// The programs of a model and its targets, and the parameters that they read: compiled and loaded once, when a pass
@@ -50,6 +73,8 @@ pub struct Programs<'a> {
     targets: &'a [Target],
     running: Running<'a>,
     model: Model,
+    /// The same in bfloat16, for replays from what the float32 baseline keeps.
+    reduced: Option<Model>,
     /// The baseline's program of the last pass.
     baseline: Option<Whole>,
 }
@@ -74,15 +99,17 @@ impl<'a> Programs<'a> {
         if running.outputs.is_empty() {
             return Err(SensitivityError::NoOutput);
         }
-        let model = match running.lowering {
-            None => Model::new(graph.clone(), Vec::new(), running.outputs.to_vec(), running.device),
-            Some(shapes) => lowered(graph, running, shapes)?,
+        let model = model(graph, running, running.precision == Precision::Bfloat16)?;
+        let reduced = match running.precision {
+            Precision::Auto => Some(self::model(graph, running, true)?),
+            _ => None,
         };
         Ok(Programs {
             graph,
             targets,
             running,
             model,
+            reduced,
             baseline: None,
         })
     }
@@ -94,24 +121,41 @@ impl<'a> Programs<'a> {
     pub fn pass<'p>(&'p mut self, jobs: Vec<Job<'p>>) -> Result<Pass<'p>, SensitivityError> {
         let ways: Vec<Way> = jobs.iter().map(|job| self.way(job)).collect();
         let mut kept = BTreeSet::new();
+        let mut mirrored = BTreeMap::new();
         for (job, &way) in jobs.iter().zip(&ways) {
             let params = self.targets[job.target].params(self.graph);
             self.model.prepare(way, &params).map_err(fault(&job.name))?;
             let inputs = self.model.replay(way).map_or(&[][..], |replay| &replay.inputs);
-            kept.extend(inputs.iter().filter_map(|source| match source {
-                Source::Kept(value) => Some(*value),
-                _ => None,
-            }));
+            kept.extend(inputs.iter().filter_map(Source::kept));
+            if let Some(reduced) = &mut self.reduced {
+                reduced.prepare(way, &params).map_err(fault(&job.name))?;
+                let inputs = reduced.replay(way).map_or(&[][..], |replay| &replay.inputs);
+                for value in inputs.iter().filter_map(Source::kept) {
+                    // What the float32 graph lacks is missed when the replay is asked for: that one runs in float32.
+                    let own = mirrored.entry(value);
+                    let own = own.or_insert_with(|| self.model.named(&reduced.graph.value(value).name));
+                    kept.extend(*own);
+                }
+            }
         }
         self.whole(&kept).map_err(fault(WHOLE))?;
-        let model = &self.model;
-        let cell = |(job, way): (&Job<'_>, &Way)| model.cell(*way, job.perturbation).map_err(fault(&job.name));
-        let cells = jobs.iter().zip(&ways).map(cell).collect::<Result<Vec<_>, _>>()?;
+        let cells_of = |model: &Model| {
+            let cell = |(job, way): (&Job<'_>, &Way)| model.cell(*way, job.perturbation).map_err(fault(&job.name));
+            jobs.iter().zip(&ways).map(cell).collect::<Result<Vec<_>, _>>()
+        };
         Ok(Pass {
+            cells: cells_of(&self.model)?,
+            reduced: match &self.reduced {
+                None => None,
+                Some(model) => Some(Reduced {
+                    model,
+                    cells: cells_of(model)?,
+                    mirrored,
+                }),
+            },
             programs: self,
             jobs,
             ways,
-            cells,
         })
     }
 
@@ -161,25 +205,38 @@ impl<'a> Programs<'a> {
     }
 }
 
-fn lowered(graph: &Graph, running: Running<'_>, shapes: &Shapes) -> Result<Model, SensitivityError> {
+/// The model as it is to be run.
+fn model(graph: &Graph, running: Running<'_>, reduced: bool) -> Result<Model, SensitivityError> {
     // Packed weights cannot be looked into later.
-    if !graph.params.iter().all(|param| param.tensor.is_finite()) {
+    if running.lowering.is_some() && !graph.params.iter().all(|param| param.tensor.is_finite()) {
         return Err(SensitivityError::NotFinite);
     }
-    let options = lower::Options {
-        shapes: shapes.clone(),
-        kernels: match running.device {
-            Device::Cpu if has_mkldnn() => Kernels::Mkldnn,
-            _ => Kernels::Aten,
-        },
-        batch: running.micro_batch,
+    let lowered = match running.lowering {
+        None if reduced => lower::reduce(graph),
+        None => Ok(Lowered {
+            graph: graph.clone(),
+            sites: Vec::new(),
+        }),
+        Some(shapes) => {
+            let options = lower::Options {
+                shapes: shapes.clone(),
+                kernels: match running.device {
+                    Device::Cpu if reduced && has_reduced_mkldnn() => Kernels::Mkldnn,
+                    Device::Cpu if !reduced && has_mkldnn() => Kernels::Mkldnn,
+                    _ => Kernels::Aten,
+                },
+                batch: running.micro_batch,
+                reduced,
+            };
+            lower(graph, &options)
+        }
     };
-    let lowered = lower(graph, &options).map_err(|fault| SensitivityError::Lowering(fault.to_string()))?;
+    let lowered = lowered.map_err(|fault| SensitivityError::Lowering(fault.to_string()))?;
     let (before, after) = (graph.output_values(), lowered.graph.output_values());
     let place = |output: &ValueId| before.iter().position(|value| value == output).map(|at| after[at]);
     let outputs: Option<Vec<ValueId>> = running.outputs.iter().map(place).collect();
     let outputs = outputs.ok_or(SensitivityError::NoOutput)?;
-    Ok(Model::new(lowered.graph, lowered.sites, outputs, running.device))
+    Ok(Model::new(lowered, outputs, running.device, reduced))
 }
 
 fn fault(cell: &str) -> impl Fn(RuntimeError) -> SensitivityError + '_ {
@@ -195,6 +252,24 @@ pub struct Pass<'a> {
     jobs: Vec<Job<'a>>,
     ways: Vec<Way>,
     cells: Vec<CellTensors>,
+    reduced: Option<Reduced<'a>>,
+}
+
+/// What replays in bfloat16 need.
+struct Reduced<'a> {
+    model: &'a Model,
+    cells: Vec<CellTensors>,
+    /// The values that its replays read, by those of the float32 model with the same names.
+    mirrored: BTreeMap<ValueId, Option<ValueId>>,
+}
+
+/// What a replay came to.
+enum Ran {
+    Outputs(Vec<Tensor>),
+    /// No output depends on the cell.
+    Same,
+    /// Something that it reads is not there.
+    Missing,
 }
 
 /// What the unmasked model makes of one micro-batch.
@@ -202,6 +277,8 @@ pub struct Baseline {
     /// The measured outputs for the batch's own samples.
     pub outputs: Vec<Tensor>,
     kept: BTreeMap<ValueId, Shared>,
+    /// What replays in bfloat16 read.
+    reduced: BTreeMap<ValueId, Shared>,
 }
 
 impl Pass<'_> {
@@ -261,9 +338,11 @@ impl Pass<'_> {
         if !finite {
             return Err(SensitivityError::NotFinite);
         }
+        let reduced = with_worker(|| self.kept_reduced(&kept)).map_err(fault(WHOLE))?;
         Ok(Baseline {
             outputs: self.measured(outputs, batch),
             kept,
+            reduced,
         })
     }
 
@@ -272,25 +351,138 @@ impl Pass<'_> {
     /// # Errors
     /// When it does not run.
     pub fn replay(&self, at: usize, batch: &Batch, baseline: &Baseline) -> Result<Vec<Tensor>, SensitivityError> {
-        let job = &self.jobs[at];
-        let (Some(replay), cell) = (self.replay_of(at), &self.cells[at]) else {
-            return Ok(baseline.outputs.clone());
+        let name = &self.jobs[at].name;
+        let pick = |source: &Source| match *source {
+            Source::Kept(value) => Ok(baseline.kept.get(&value).map(Shared::get)),
+            ref own => Ok(self.programs.model.own(&self.cells[at], own)),
+        };
+        let outputs = self.run(&self.programs.model, at, pick).map_err(fault(name))?;
+        match outputs {
+            Ran::Same => Ok(baseline.outputs.clone()),
+            Ran::Outputs(outputs) => Ok(self.measured(outputs, batch)),
+            Ran::Missing => Err(fault(name)(RuntimeError::Leaf { name: name.clone() })),
+        }
+    }
+
+    /// The same in bfloat16; none where it does not run so.
+    pub fn replay_reduced(&self, at: usize, batch: &Batch, baseline: &Baseline) -> Option<Vec<Tensor>> {
+        let reduced = self.reduced.as_ref()?;
+        let entry = reduced.model.replay(self.ways[at])?.entry;
+        let pick = |source: &Source| match *source {
+            // Entered in float32.
+            Source::Kept(value) if Some(value) == entry => {
+                let exact = reduced.mirrored.get(&value).copied().flatten();
+                Ok(exact.and_then(|value| baseline.kept.get(&value)).map(Shared::get))
+            }
+            Source::Kept(value) => Ok(baseline.reduced.get(&value).map(Shared::get)),
+            ref own => Ok(reduced.model.own(&reduced.cells[at], own)),
+        };
+        let outputs = match self.run(reduced.model, at, pick) {
+            Ok(Ran::Same) => return Some(baseline.outputs.clone()),
+            Ok(Ran::Outputs(outputs)) => self.measured(outputs, batch),
+            Ok(Ran::Missing) | Err(_) => return None,
+        };
+        let form = |tensor: &Tensor| (tensor.dtype(), tensor.shape().to_vec());
+        outputs
+            .iter()
+            .map(form)
+            .eq(baseline.outputs.iter().map(form))
+            .then_some(outputs)
+    }
+
+    /// Cells that may be replayed together by [`Pass::replay_rows`]: those of one layer, else each alone.
+    pub fn together(&self) -> Vec<Vec<usize>> {
+        let mut of_way: BTreeMap<(Way, Option<usize>), Vec<usize>> = BTreeMap::new();
+        for (at, &way) in self.ways.iter().enumerate() {
+            let enters = self.replay_of(at).is_some_and(|replay| replay.entry.is_some());
+            of_way.entry((way, (!enters).then_some(at))).or_default().push(at);
+        }
+        of_way.into_values().collect()
+    }
+
+    /// The outputs of some of the batch's samples, each under a cell of its own, in the order of `rows`; the cells are of
+    /// those that go together. None where the replay does not run on a choice of samples.
+    pub fn replay_rows(&self, rows: &[(usize, usize)], batch: &Batch, baseline: &Baseline) -> Option<Vec<Tensor>> {
+        let Running { pad, micro_batch, .. } = self.programs.running;
+        let (&(at, _), &last) = (rows.first()?, rows.last()?);
+        // Weights are packed for whole micro-batches: another size has oneDNN pack them again, fifty times slower.
+        let size = micro_batch.max(rows.len());
+        let rows: Vec<(usize, usize)> = (0..size).map(|row| rows.get(row).copied().unwrap_or(last)).collect();
+        let samples: Vec<usize> = rows.iter().map(|&(_, sample)| sample).collect();
+        let one_cell = rows.iter().all(|&(cell, _)| cell == at);
+        let count = if pad { micro_batch } else { batch.len() };
+        let entry = self.replay_of(at).and_then(|replay| replay.entry);
+        let rank = entry
+            .and_then(|value| baseline.kept.get(&value))
+            .map_or(0, |kept| kept.get().dim());
+        let pick = |source: &Source| match *source {
+            Source::Kept(value) => match baseline.kept.get(&value) {
+                Some(tensor) => rows_of(&tensor.get(), count, &samples),
+                None => Ok(None),
+            },
+            Source::Cell(_) | Source::Keep if !one_cell => {
+                let own = |&(at, _): &(usize, usize)| self.programs.model.own(&self.cells[at], source);
+                let each: Option<Vec<DeviceTensor>> = rows.iter().map(own).collect();
+                each.map(|each| stacked(&each, rank)).transpose()
+            }
+            ref own => Ok(self.programs.model.own(&self.cells[at], own)),
+        };
+        match self.run(&self.programs.model, at, pick) {
+            Ok(Ran::Outputs(outputs)) => {
+                let whole = |output: &Tensor| output.shape().first() == Some(&size);
+                outputs.iter().all(whole).then_some(outputs)
+            }
+            _ => None,
+        }
+    }
+
+    /// Runs the replay of a cell in one of the models; `pick` gives what it reads.
+    fn run(
+        &self,
+        model: &Model,
+        at: usize,
+        pick: impl Fn(&Source) -> Result<Option<DeviceTensor>, RuntimeError>,
+    ) -> Result<Ran, RuntimeError> {
+        let Some(replay) = model.replay(self.ways[at]) else {
+            return Ok(Ran::Missing);
         };
         let Some(program) = &replay.program else {
-            return Ok(baseline.outputs.clone());
+            return Ok(Ran::Same);
         };
-        let outputs: Result<Vec<Tensor>, RuntimeError> = with_worker(|| {
-            let pick = |source: &Source| match *source {
-                Source::Kept(value) => baseline.kept.get(&value).map(Shared::get),
-                Source::Fixed(value) => self.programs.model.fixed(value),
-                Source::Cell(at) => cell.made.get(at).map(Shared::get),
-                Source::Keep => cell.keep.as_ref().map(Shared::get),
+        with_worker(|| {
+            let inputs: Option<Vec<DeviceTensor>> = replay.inputs.iter().map(pick).collect::<Result<_, _>>()?;
+            let Some(inputs) = inputs else {
+                return Ok(Ran::Missing);
             };
-            let inputs: Option<Vec<DeviceTensor>> = replay.inputs.iter().map(pick).collect();
-            let inputs = inputs.ok_or_else(|| RuntimeError::Leaf { name: job.name.clone() })?;
-            program.run(&inputs)?.iter().map(from_torch).collect()
-        });
-        Ok(self.measured(outputs.map_err(fault(&job.name))?, batch))
+            let outputs: Result<Vec<Tensor>, RuntimeError> = program.run(&inputs)?.iter().map(from_torch).collect();
+            Ok(Ran::Outputs(outputs?))
+        })
+    }
+
+    /// What the replays in bfloat16 read, but for where they enter.
+    fn kept_reduced(&self, kept: &BTreeMap<ValueId, Shared>) -> Result<BTreeMap<ValueId, Shared>, RuntimeError> {
+        let mut found = BTreeMap::new();
+        let Some(reduced) = &self.reduced else {
+            return Ok(found);
+        };
+        for replay in self.ways.iter().filter_map(|&way| reduced.model.replay(way)) {
+            let read = replay.inputs.iter().filter_map(Source::kept);
+            for value in read.filter(|&value| Some(value) != replay.entry) {
+                let exact = reduced.mirrored.get(&value).copied().flatten();
+                let Some(exact) = exact.and_then(|exact| kept.get(&exact)) else {
+                    continue;
+                };
+                if let Entry::Vacant(place) = found.entry(value) {
+                    let tensor = match reduced.model.graph.value(value).def {
+                        // The graph itself casts the model's inputs.
+                        Def::Input(_) => exact.get(),
+                        _ => to_bfloat16(&exact.get())?,
+                    };
+                    place.insert(Shared::new(tensor));
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// A short batch with copies of its last sample behind it, where the model takes one size only.

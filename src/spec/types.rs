@@ -245,9 +245,9 @@ pub enum Precision {
     /// 32-bit floats throughout.
     #[default]
     Float32,
-    /// Matrix products and convolutions in bfloat16.
+    /// The network in bfloat16, the unpruned one too.
     Bfloat16,
-    /// The fastest that the device computes well.
+    /// The tables of float32, from bfloat16 wherever that is native and decides the same.
     Auto,
 }
 

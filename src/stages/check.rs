@@ -7,7 +7,7 @@ use super::inputs::{self, Misfit};
 use super::shared::Shared;
 use super::{data, layers, plugins};
 use crate::sensitivity::estimable;
-use crate::spec::{Device, Diagnostic, Expected, Precision, Step, key_path, nearest};
+use crate::spec::{Device, Diagnostic, Expected, Step, key_path, nearest};
 
 /// All that is wrong; empty when the pipeline can run.
 pub fn check(shared: &Shared) -> Vec<Diagnostic> {
@@ -19,7 +19,7 @@ pub fn check(shared: &Shared) -> Vec<Diagnostic> {
         found.extend(data::check(shared));
         found.extend(plugins::check(shared));
         found.extend(estimates(shared));
-        found.extend(precision(shared));
+        found.extend(device(shared));
     }
     found
 }
@@ -71,15 +71,10 @@ fn estimates(shared: &Shared) -> Vec<Diagnostic> {
     refused.collect()
 }
 
-/// Number formats and devices that cannot be had.
-fn precision(shared: &Shared) -> Option<Diagnostic> {
+/// A device that cannot be had.
+fn device(shared: &Shared) -> Option<Diagnostic> {
     let pipeline = &shared.spec.pipeline;
     let measures = pipeline.steps.iter().any(|step| matches!(step, Step::Sensitivity(_)));
-    if measures && pipeline.precision != Precision::Float32 {
-        let message = "only float32 is supported yet";
-        let help = "write `precision: float32`, or leave it out".to_owned();
-        return Some(shared.spec.spans.diagnostic("precision", message, Some(help)));
-    }
     let fault = match pipeline.device {
         Device::Cuda(index) if measures => crate::runtime::device(&format!("cuda:{index}")).err()?,
         _ => return None,

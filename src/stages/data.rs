@@ -214,6 +214,14 @@ fn own_metric(shared: &Shared, at: usize, metric: &spec::Metric) -> Result<Box<d
     Ok(kind.build())
 }
 
+/// Whether a metric is one of decisions, so that small errors of outputs mostly change nothing.
+pub fn decides(shared: &Shared, at: usize, metric: &spec::Metric) -> bool {
+    match metric {
+        spec::Metric::Torchscript(_) | spec::Metric::Command(_) => false,
+        own => own_metric(shared, at, own).is_ok_and(|metric| metric.decisions().is_some()),
+    }
+}
+
 /// What decides a metric's values: its words, and the content of its file.
 pub fn metric_document(shared: &Shared, store: &Store, at: usize, metric: &spec::Metric) -> Result<Value, Failure> {
     let scripted = match metric {

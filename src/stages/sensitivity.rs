@@ -12,8 +12,8 @@ use crate::metric::Metric;
 use crate::pipeline::{Cells, Context, Failure, Outcome, Pending, Read, Share, Stage, Stop};
 use crate::runtime;
 use crate::sensitivity::{
-    Batching, Budget, EarlyStop, Estimates, Footprint, Plan, Sampling, SensitivityError, Settings, Table, Target, WAVE,
-    complete, estimate, group_targets, layer_targets, measure, micro_batch, shapes,
+    Batching, Budget, EarlyStop, Estimates, Footprint, Plan, Precision, Sampling, SensitivityError, Settings, Table,
+    Target, WAVE, complete, estimate, group_targets, layer_targets, measure, micro_batch, shapes,
 };
 use crate::spec::{self, Compat, Granularity, StopMode};
 use crate::store::{Change, Document, Key, Store};
@@ -23,9 +23,11 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+mod format;
 mod pending;
 mod report;
 
+use format::Format;
 use report::{Found, csv, json, summary};
 
 pub const KIND: &str = "sensitivity";
@@ -49,8 +51,8 @@ impl Sensitivity {
         Sensitivity { shared, step }
     }
 
-    /// What every cell of this step depends on beside its perturbation, for one metric.
-    fn ground(&self, store: &Store, metric: Value) -> Result<Document, Failure> {
+    /// What every cell of this step depends on beside its perturbation, for the metric at a place of the list.
+    fn ground(&self, store: &Store, at: usize, metric: Value) -> Result<Document, Failure> {
         let pipeline = &self.shared.spec.pipeline;
         let batch = pipeline.dataset.as_ref().map(|dataset| dataset.batch_size);
         let device = match pipeline.device {
@@ -72,7 +74,7 @@ impl Sensitivity {
             .with("data", data::document(&self.shared, store)?)
             .with("metric", metric)
             .with("batch_size", json!(batch))
-            .with("precision", json!(pipeline.precision))
+            .with("precision", json!(format::of_cells(&self.shared, at)))
             .with("device", device)
             .with("lowering", self.lowering(device))
             .with("isa", runtime::isa_class())
@@ -91,7 +93,8 @@ impl Sensitivity {
     /// The same for each metric.
     fn grounds(&self, store: &Store) -> Result<Vec<Document>, Failure> {
         let metrics = self.metric_documents(store)?;
-        metrics.into_iter().map(|metric| self.ground(store, metric)).collect()
+        let metrics = metrics.into_iter().enumerate();
+        metrics.map(|(at, metric)| self.ground(store, at, metric)).collect()
     }
 
     /// What decides the values of each metric.
@@ -223,7 +226,10 @@ impl Sensitivity {
             None => WAVE,
         };
         let outputs = &ready.outputs;
-        let footprint = Footprint::of(&walked, batch, targets, levels, outputs, ready.micro_batch, together);
+        let mut footprint = Footprint::of(&walked, batch, targets, levels, outputs, ready.micro_batch, together);
+        if Format::choose(&self.shared, &self.step).precision == Precision::Auto {
+            footprint = footprint.with_bfloat16(graph);
+        }
         let at_once = footprint.at_once(self.shared.memory(), rayon::current_num_threads());
         let budget = Budget::of(&walked, batch, targets, at_once);
         (footprint, budget)
@@ -250,6 +256,7 @@ impl Sensitivity {
             spec::Device::Cpu => runtime::device("cpu"),
             spec::Device::Cuda(index) => runtime::device(&format!("cuda:{index}")),
         };
+        let format = Format::choose(&self.shared, &self.step);
         let known = match self.shared.runs_plain() {
             true => None,
             false => Some(shapes(graph, &ready.first, ready.batching, super::shared::evaluator())),
@@ -266,6 +273,8 @@ impl Sensitivity {
             outputs: &ready.outputs,
             further,
             lowering: known.as_ref(),
+            precision: format.precision,
+            seed: self.shared.spec.pipeline.seed,
             sparsities: &self.step.sparsities,
             early_stop: self.early_stop(),
             micro_batch: ready.micro_batch,
@@ -285,6 +294,7 @@ impl Sensitivity {
                     estimated: Some(cells),
                     samples: dataset.len(),
                     keys: None,
+                    format,
                 },
             ),
             None => {
@@ -310,6 +320,7 @@ impl Sensitivity {
                         table,
                         estimated: None,
                         samples: dataset.len(),
+                        format,
                     })
                 })
             }
@@ -406,7 +417,7 @@ impl Stage for Sensitivity {
             .with("stage", KIND)
             .with("algorithm", ALGORITHM)
             .with("cell", CELL)
-            .with("ground", self.ground(store, metrics.next().unwrap_or_default())?)
+            .with("ground", self.ground(store, 0, metrics.next().unwrap_or_default())?)
             .with("step", step);
         let further: Vec<Value> = metrics.collect();
         // The names stand in the files.
@@ -423,6 +434,11 @@ impl Stage for Sensitivity {
         let document = match plugins.is_empty() {
             true => document,
             false => document.with("plugins", json!(plugins)),
+        };
+        // Told beside the files; cells may be float32's.
+        let document = match self.shared.spec.pipeline.precision {
+            asked @ spec::Precision::Auto => document.with("precision", json!(asked)),
+            _ => document,
         };
         Ok(match self.sampling() {
             Some(sampling) => document.with("order", json!(sampling.seed)),
@@ -477,6 +493,8 @@ impl Stage for Sensitivity {
         }
         outcome.summary = summary(&targets, table, &metrics);
         outcome.summary.extend(found.saved());
+        outcome.summary.extend(found.format.line(table.effort.as_ref()));
+        outcome.precision = found.format.told(table.effort.as_ref());
         self.shared.unchanged(context.store)?;
         Ok(outcome)
     }

@@ -7,8 +7,8 @@ use secateur::mask::saliency::{Method, Ties};
 use secateur::metric::{self, Forward, Kind};
 use secateur::runtime::{Runtime, device};
 use secateur::sensitivity::{
-    Batching, EarlyStop, Plan, SensitivityError, Settings, Table, Target, UNBOUNDED, group_targets, layer_targets,
-    measure, shapes,
+    Batching, EarlyStop, Plan, Precision, SensitivityError, Settings, Table, Target, UNBOUNDED, group_targets,
+    layer_targets, measure, shapes,
 };
 use secateur::topology::{Layer, LayerKind, Options, coupling, layers, walk};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,6 +26,8 @@ fn settings<'a>(outputs: &'a [ValueId], sparsities: &'a [f64]) -> Settings<'a> {
         outputs: &outputs[..1],
         lowering: None,
         further: &[],
+        precision: Precision::Float32,
+        seed: 0,
         sparsities,
         early_stop: None,
         micro_batch: BATCH,

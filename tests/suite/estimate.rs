@@ -10,8 +10,8 @@ use secateur::mask::saliency::{Method, Ties};
 use secateur::metric::{Kind, Metric};
 use secateur::runtime::device;
 use secateur::sensitivity::{
-    EarlyStop, Estimated, Estimates, Memory, Plan, Samples, Sampling, SensitivityError, Settings, Table, Target,
-    UNBOUNDED, complete, estimate, layer_targets, measure,
+    EarlyStop, Estimated, Estimates, Memory, Plan, Precision, Samples, Sampling, SensitivityError, Settings, Table,
+    Target, UNBOUNDED, complete, estimate, layer_targets, measure,
 };
 use secateur::topology::{LayerKind, layers};
 use std::collections::BTreeMap;
@@ -90,6 +90,8 @@ impl Net {
             },
             outputs: &[],
             further: &[],
+            precision: Precision::Float32,
+            seed: 0,
             lowering: None,
             mine: &|_| true,
             sparsities: &SPARSITIES,

@@ -88,6 +88,123 @@ fn lowering_changes_rounding_only() -> Checked {
     Ok(())
 }
 
+/// What `run.json` says of the number format.
+fn format(place: &Place, folder: &str) -> Result<serde_json::Value, Box<dyn std::error::Error>> {
+    Ok(place.record(folder)?["stages"][0]["precision"].clone())
+}
+
+/// `auto` leaves float32's bytes, with `--shard` and `estimate` too, and says what it chose.
+#[test]
+fn auto_changes_no_byte() -> Checked {
+    let place = Place::new()?;
+    let text = pipeline(200, "[0.25, 0.5, 0.75]", "").replace("cross_entropy", "accuracy");
+    place.write("s.yaml", &text)?;
+    place.write("auto.yaml", &text.replace("version: 1", "version: 1\nprecision: auto"))?;
+    place.expect(0, &["check", "auto.yaml"])?;
+    place.expect(0, &["run", "s.yaml"])?;
+    assert!(format(&place, "out/s")?.is_null());
+    place.expect(0, &["run", "auto.yaml", "--output", "auto"])?;
+    let results = place.results("out/s")?;
+    assert_eq!(place.results("auto/s")?, results);
+    let said = format(&place, "auto/s")?;
+    match said["chosen"].as_str() {
+        Some("bfloat16") => {
+            let count = |name: &str| said[name].as_u64().unwrap_or_default();
+            assert_eq!(count("samples"), 15 * 200, "{said}");
+            assert_eq!(count("calibrated"), 15 * 32, "{said}");
+            assert!(count("redone") > 0 && count("redone") < count("samples"), "{said}");
+            assert!(count("audited") > 0, "{said}");
+            // Its cells are apart from float32's, and kept.
+            assert_eq!(cells(&place, "auto/s")?, (16, 0));
+        }
+        other => {
+            assert_eq!(other, Some("float32"), "{said}");
+            assert!(said["why"].is_string(), "{said}");
+        }
+    }
+    place.expect(0, &["run", "auto.yaml", "--output", "again"])?;
+    assert_eq!(format(&place, "again/s")?, said, "what is cached says so too");
+
+    for shard in ["1/2", "2/2"] {
+        let store = format!("shard{}", &shard[..1]);
+        place.expect(
+            0,
+            &[
+                "run",
+                "auto.yaml",
+                "--shard",
+                shard,
+                "--store",
+                &store,
+                "--output",
+                "part",
+            ],
+        )?;
+    }
+    place.expect(
+        0,
+        &[
+            "merge",
+            "auto.yaml",
+            "shard1",
+            "shard2",
+            "--store",
+            "all",
+            "--output",
+            "merged",
+        ],
+    )?;
+    assert_eq!(place.results("merged/s")?, results);
+
+    let set = ["--set", "steps.sens.estimate={margin: 0.001}", "--output", "estimate"];
+    let run = |file: &'static str, store| [&["run", file, "--store", store][..], &set].concat();
+    place.expect(0, &run("s.yaml", "one"))?;
+    let estimates = place.results("estimate/s")?;
+    place.expect(0, &run("auto.yaml", "two"))?;
+    assert_eq!(place.results("estimate/s")?, estimates);
+    assert_eq!(format(&place, "estimate/s")?["chosen"], "float32");
+
+    // A loss is float32's, and so are its cells.
+    place.expect(
+        0,
+        &["run", "s.yaml", "--set", "metric=cross_entropy", "--output", "loss"],
+    )?;
+    place.expect(
+        0,
+        &["run", "auto.yaml", "--set", "metric=cross_entropy", "--output", "same"],
+    )?;
+    assert_eq!(place.results("loss/s")?, place.results("same/s")?);
+    assert_eq!(format(&place, "same/s")?["chosen"], "float32");
+    assert_eq!(cells(&place, "same/s")?, (0, 16));
+    Ok(())
+}
+
+/// All of bfloat16 is near float32, lowered or not, and has cells of its own.
+#[test]
+fn bfloat16_is_near() -> Checked {
+    let place = Place::new()?;
+    place.write("s.yaml", &pipeline(100, "[0.5]", ""))?;
+    let baseline = |folder: &str| -> Result<f64, Box<dyn std::error::Error>> {
+        let report: serde_json::Value =
+            serde_json::from_slice(&fs::read(place.path(folder).join("s/sens/sensitivity.json"))?)?;
+        Ok(report["baseline"].as_f64().unwrap_or(f64::NAN))
+    };
+    place.expect(0, &["run", "s.yaml"])?;
+    let whole = baseline("out")?;
+    for more in [&[][..], &["--no-lowering"]] {
+        let words = ["run", "s.yaml", "--set", "precision=bfloat16", "--output", "half"];
+        place.expect(0, &[&words[..], more].concat())?;
+        let half = baseline("half")?;
+        assert!(
+            half != whole && (half - whole).abs() < 0.05 * whole,
+            "{whole} and {half}"
+        );
+        assert_eq!(format(&place, "half/s")?["chosen"], "bfloat16");
+        assert_eq!(cells(&place, "half/s")?, (6, 0));
+    }
+    Ok(())
+}
+
 #[test]
 fn one_more_sparsity_computes_one_column() -> Checked {
     let place = Place::new()?;

@@ -6,7 +6,8 @@ use secateur::mask::saliency::{Method, Ties};
 use secateur::metric::Kind;
 use secateur::runtime::Runtime;
 use secateur::sensitivity::{
-    Batching, EarlyStop, Plan, Settings, Table, Target, UNBOUNDED, layer_targets, measure, micro_batch, shapes,
+    Batching, EarlyStop, Plan, Precision, Settings, Table, Target, UNBOUNDED, layer_targets, measure, micro_batch,
+    shapes,
 };
 use secateur::topology::{Layer, layers};
 use std::path::{Path, PathBuf};
@@ -128,6 +129,8 @@ fn table(entry: &Entry, listed: &[&str], model: &Path, config: &Config, batch: u
         },
         outputs: &[output],
         further: &[],
+        precision: Precision::Float32,
+        seed: 0,
         lowering: Some(&known),
         sparsities: &sparsities,
         early_stop,

@@ -53,6 +53,8 @@ pub struct StageRun {
     /// None when it was not found out.
     pub key: Option<Key>,
     pub cells: Cells,
+    /// See [`super::Outcome::precision`].
+    pub precision: Option<serde_json::Value>,
     pub seconds: f64,
     /// Names of the files that it left.
     pub files: Vec<String>,
@@ -155,6 +157,7 @@ impl StageRun {
             status: Status::Skipped,
             key: None,
             cells: Cells::default(),
+            precision: None,
             seconds: 0.0,
             files: Vec::new(),
             summary: Vec::new(),

@@ -141,12 +141,14 @@ impl Work<'_> {
             summary,
             warnings,
             failures,
+            precision,
         } = self.stage.run(&context)?;
         let notes = json!({
             "cells": cells.computed + cells.reused,
             "summary": summary,
             "warnings": warnings,
             "failures": failures,
+            "precision": precision,
         });
         let new = NewArtifact {
             files,
@@ -167,6 +169,7 @@ impl Work<'_> {
         };
         one.summary = lines("summary");
         one.failures = lines("failures");
+        one.precision = notes.get("precision").filter(|told| !told.is_null()).cloned();
         for message in &one.failures {
             let (id, message) = (one.id.clone(), message.clone());
             self.sink.event(&Event::BoundBroken { id, message });

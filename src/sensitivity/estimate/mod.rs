@@ -137,6 +137,7 @@ pub fn estimate(
             cells,
             computed: survey.computed,
             reused: survey.reused,
+            effort: None,
         },
         cells: estimated,
         replayed: survey.replayed,
@@ -264,7 +265,8 @@ impl<'a> Survey<'a> {
             settings,
             sampling,
             baseline: whole.baseline,
-            programs: Programs::new(graph, targets, settings.running())?,
+            // Cells need few samples, so that float32 is as fast as float32 and bfloat16.
+            programs: Programs::new(graph, targets, settings.running().exact())?,
             sampled_before: !unmasked.is_empty(),
             unmasked,
             all_ends,

@@ -1,5 +1,6 @@
 //! What a sensitivity step writes and says: its tables, and a few lines for people.
 
+use super::format::Format;
 use crate::history::CellKeys;
 use crate::metric::{Metric, Score};
 use crate::pipeline::Failure;
@@ -19,6 +20,8 @@ pub struct Found {
     pub samples: usize,
     /// The cells in the store, where each value is one of them.
     pub keys: Option<CellKeys>,
+    /// How it was computed.
+    pub format: Format,
 }
 
 impl Found {
