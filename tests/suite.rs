@@ -2,6 +2,8 @@
 
 mod suite {
     mod architecture;
+    #[cfg(feature = "torch")]
+    mod branches;
     mod broken_archives;
     #[cfg(feature = "torch")]
     mod cells;
