@@ -1,15 +1,15 @@
 //! Over a folder of model files: what the reader, the labels and removal make of each.
 //!
 //! `cargo xtask zoo DIR` runs this. It prints a line a model and writes `zoo.tsv` and `zoo.md` into `--out` (default: the
-//! current folder). A file `index.jsonl` beside the models names each one's inputs, as the script that exports them
+//! current folder), again after each model, so that a run that is cut short has lost nothing. A file `index.jsonl` beside the models names each one's inputs, as the script that exports them
 //! prints them: `{"name": …, "file": …, "inputs": [{"shape": […], "dtype": …}]}`.
 
 use secateur::graph::Graph;
 use secateur::labels::Split;
-use secateur::prune::{Removal, difference, proof, remove, zero};
+use secateur::prune::{Prover, PruneError, Removal, difference, in_float64, remove, zero};
 use secateur::runtime::Runtime;
 use secateur::tensor::{DType, Tensor};
-use secateur::topology::{Coupling, Options, Walked, coupling, walk};
+use secateur::topology::{Group, Options, Walked, coupling, walk};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -39,8 +39,11 @@ struct Row {
     layers: usize,
     each: Proof,
     all: Proof,
+    /// The shapes that the proof ran at.
+    ran: Vec<String>,
     read_seconds: f64,
     couple_seconds: f64,
+    prove_seconds: f64,
 }
 
 /// The largest difference of the removals that ran, and the first that did not.
@@ -57,6 +60,10 @@ struct Arguments {
     heads: Split,
     names: Vec<String>,
     prove: bool,
+    /// How many groups are removed alone, evenly chosen.
+    groups: usize,
+    /// The side of the images that the proof runs on, where the network takes them.
+    side: Option<usize>,
 }
 
 fn arguments() -> Result<Arguments, String> {
@@ -66,6 +73,8 @@ fn arguments() -> Result<Arguments, String> {
         heads: Split::Within,
         names: Vec::new(),
         prove: true,
+        groups: usize::MAX,
+        side: None,
     };
     let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
     while let Some(word) = words.next() {
@@ -79,9 +88,11 @@ fn arguments() -> Result<Arguments, String> {
                 }
             }
             "--no-proof" => found.prove = false,
+            "--groups" => found.groups = number(&word, words.next())?,
+            "--side" => found.side = Some(number(&word, words.next())?),
             _ if word.starts_with("--") => {
                 return Err(format!(
-                    "{word}: expected DIR [NAME …] [--out DIR] [--heads whole|within] [--no-proof]"
+                    "{word}: expected DIR [NAME …] [--out DIR] [--heads whole|within] [--no-proof] [--groups N] [--side N]"
                 ));
             }
             _ if found.folder.as_os_str().is_empty() => found.folder = word.into(),
@@ -93,6 +104,11 @@ fn arguments() -> Result<Arguments, String> {
         std::process::exit(0);
     }
     Ok(found)
+}
+
+fn number(flag: &str, word: Option<String>) -> Result<usize, String> {
+    let found = word.and_then(|word| word.parse().ok()).filter(|&number| number > 0);
+    found.ok_or_else(|| format!("{flag} needs a number, 1 or more"))
 }
 
 fn main() {
@@ -108,22 +124,23 @@ fn main() {
         eprintln!("zoo: {}: {fault}", index.display());
         std::process::exit(2);
     });
+    let entries: Vec<Entry> = text
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
     let mut rows = Vec::new();
-    for line in text.lines() {
-        let Ok(entry) = serde_json::from_str::<Entry>(line) else {
-            continue;
-        };
-        let wanted = arguments.names.is_empty() || arguments.names.iter().any(|name| entry.name.contains(name));
-        if entry.file.is_empty() || !wanted {
+    for entry in entries.iter().filter(|entry| !entry.file.is_empty()) {
+        let named = |name: &String| entry.name == *name;
+        if !arguments.names.is_empty() && !arguments.names.iter().any(named) {
             continue;
         }
-        let row = look(&arguments, &entry);
+        let row = look(&arguments, entry);
         println!("{}", tsv(&row));
         rows.push(row);
-    }
-    if let Err(fault) = write(&arguments.out, &rows) {
-        eprintln!("zoo: {}: {fault}", arguments.out.display());
-        std::process::exit(1);
+        if let Err(fault) = write(&arguments.out, &rows) {
+            eprintln!("zoo: {}: {fault}", arguments.out.display());
+            std::process::exit(1);
+        }
     }
 }
 
@@ -132,10 +149,13 @@ fn look(arguments: &Arguments, entry: &Entry) -> Row {
         name: entry.name.clone(),
         ..Row::default()
     };
+    let ranks = secateur::readers::Options {
+        input_ranks: entry.inputs.iter().map(|input| input.shape.len()).collect(),
+    };
     let start = Instant::now();
     let graph = std::fs::read(arguments.folder.join(&entry.file))
         .map_err(|fault| fault.to_string())
-        .and_then(|bytes| secateur::readers::read_model(bytes.into()).map_err(|fault| fault.to_string()));
+        .and_then(|bytes| secateur::readers::read_model_with(bytes.into(), &ranks).map_err(|fault| fault.to_string()));
     row.read_seconds = start.elapsed().as_secs_f64();
     let graph = match graph {
         Ok(graph) => graph,
@@ -165,10 +185,54 @@ fn look(arguments: &Arguments, entry: &Entry) -> Row {
     row.groups = found.groups.len();
     row.frozen = found.frozen.len();
     if arguments.prove {
-        let inputs = inputs(&options);
-        prove(&mut row, &walked, &options, &found, &runtime, &inputs);
+        drop(walked);
+        let start = Instant::now();
+        let wide = in_float64(&graph);
+        drop(graph);
+        prove(
+            &mut row,
+            &wide,
+            &sized(arguments, &wide, options, &runtime),
+            arguments.groups,
+            &runtime,
+        );
+        row.prove_seconds = start.elapsed().as_secs_f64();
     }
     row
+}
+
+/// The options with images of the wished side, where the whole network runs on them.
+fn sized(arguments: &Arguments, graph: &Graph, options: Options, runtime: &Runtime) -> Options {
+    let Some(side) = arguments.side else { return options };
+    let mut smaller = options.clone();
+    for (shape, _) in &mut smaller.inputs {
+        if let [_, _, height, width] = &mut shape[..] {
+            (*height, *width) = (side.min(*height), side.min(*width));
+        }
+    }
+    if runs(graph, &smaller, runtime) {
+        smaller
+    } else {
+        options
+    }
+}
+
+/// Whether a network in float64 runs on inputs of these shapes.
+fn runs(graph: &Graph, options: &Options, runtime: &Runtime) -> bool {
+    let wide = |tensor: Tensor| {
+        if tensor.dtype().is_float() {
+            tensor.cast(DType::F64)
+        } else {
+            tensor
+        }
+    };
+    let given: Vec<_> = graph
+        .inputs
+        .iter()
+        .copied()
+        .zip(inputs(options).into_iter().map(wide))
+        .collect();
+    runtime.run(graph, &given, &graph.output_values()).is_ok()
 }
 
 fn options(entry: &Entry, batch: Option<usize>) -> Options {
@@ -232,42 +296,52 @@ fn inputs(options: &Options) -> Vec<Tensor> {
     tensors.collect()
 }
 
-/// Removes a random half of each group alone (up to 25 groups, evenly chosen) and of all groups at once.
-fn prove(row: &mut Row, walked: &Walked, options: &Options, found: &Coupling, runtime: &Runtime, inputs: &[Tensor]) {
+/// Removes a random half of each group alone, and of all groups at once.
+fn prove(row: &mut Row, graph: &Graph, options: &Options, groups: usize, runtime: &Runtime) {
+    let mut walked = walk(graph, options, runtime);
+    let found = coupling(&mut walked);
+    if found.groups.is_empty() {
+        return;
+    }
+    let inputs = inputs(options);
+    let prover = match Prover::new(&walked, options, runtime, &inputs) {
+        Ok(prover) => prover,
+        Err(fault) => return record(&mut row.all, Err(fault.to_string())),
+    };
     let mut together = Removal::default();
-    let step = found.groups.len().div_ceil(25).max(1);
+    let step = found.groups.len().div_ceil(groups);
     for (at, group) in found.groups.iter().enumerate() {
-        let units = half(group.units, &group.balance, at as u64);
-        let labels = units.iter().flat_map(|&unit| {
-            let param = &group.params[0];
-            let id = walked.graph.param_named(&param.name);
-            let row = id.and_then(|id| walked.labels.row(id, param.axis));
-            param.indices[unit]
-                .iter()
-                .filter_map(move |&index| row.as_ref().map(|row| row[index]))
-                .collect::<Vec<_>>()
-        });
-        let removal = match Removal::of(walked, labels) {
+        let removal = match removal(&walked, group, at as u64) {
             Ok(removal) => removal,
-            Err(fault) => {
-                row.each.failed.push(fault.to_string());
+            Err(message) => {
+                record(&mut row.each, Err(message));
                 continue;
             }
         };
         together = together.and(removal.clone());
         if at % step == 0 {
-            record(
-                &mut row.each,
-                proof(walked, options, &removal, runtime, inputs).map_err(|fault| fault.to_string()),
-            );
+            record(&mut row.each, prover.proof(&removal).map_err(|fault| fault.to_string()));
         }
     }
-    if !found.groups.is_empty() {
-        record(
-            &mut row.all,
-            at_two_batch_sizes(walked, options, &together, runtime, inputs),
-        );
+    drop(prover);
+    match at_two_batch_sizes(&walked, options, &together, runtime, &mut row.ran) {
+        Ok(difference) => record(&mut row.all, Ok(difference)),
+        Err(fault) => record(&mut row.all, Err(fault.to_string())),
     }
+}
+
+/// A random half of a group's units.
+fn removal(walked: &Walked, group: &Group, seed: u64) -> Result<Removal, String> {
+    let param = &group.params[0];
+    let id = walked
+        .graph
+        .param_named(&param.name)
+        .ok_or("its parameter is missing")?;
+    let gone: Vec<usize> = half(group.units, &group.balance, seed)
+        .into_iter()
+        .flat_map(|unit| param.indices[unit].clone())
+        .collect();
+    Removal::of_indices(walked, id, param.axis, &gone).map_err(|fault| fault.to_string())
 }
 
 /// The smaller network at the batch size of the walk, and at a larger one where the whole network runs at it.
@@ -276,23 +350,32 @@ fn at_two_batch_sizes(
     options: &Options,
     removal: &Removal,
     runtime: &Runtime,
-    inputs: &[Tensor],
-) -> Result<f64, String> {
-    let smaller = remove(walked, options, removal, runtime).map_err(|fault| fault.to_string())?;
-    let zeroed = zero(walked, removal).map_err(|fault| fault.to_string())?;
-    let first = difference(&smaller, &zeroed, runtime, inputs).map_err(|fault| fault.to_string())?;
+    ran: &mut Vec<String>,
+) -> Result<f64, PruneError> {
+    let smaller = remove(walked, options, removal, runtime)?;
+    let zeroed = zero(walked, removal)?;
     let mut larger = options.clone();
     for (shape, _) in &mut larger.inputs {
         if let Some(batch) = shape.first_mut() {
             *batch += 1;
         }
     }
-    let larger = self::inputs(&larger);
-    if difference(&zeroed, &zeroed, runtime, &larger).is_err() {
-        return Ok(first);
+    let mut worst: f64 = 0.0;
+    for options in [options, &larger] {
+        let given = inputs(options);
+        match difference(&smaller, &zeroed, runtime, &given) {
+            Ok(difference) => worst = worst.max(difference),
+            // A batch size that the trace wrote down.
+            Err(_) if !ran.is_empty() && !runs(walked.graph, options, runtime) => continue,
+            Err(fault) => return Err(fault),
+        }
+        let shapes = options
+            .inputs
+            .iter()
+            .map(|(shape, _)| shape.iter().map(usize::to_string).collect::<Vec<_>>().join("x"));
+        ran.push(shapes.collect::<Vec<_>>().join(" "));
     }
-    let second = difference(&smaller, &zeroed, runtime, &larger).map_err(|fault| format!("a larger batch: {fault}"))?;
-    Ok(first.max(second))
+    Ok(worst)
 }
 
 fn record(proof: &mut Proof, result: Result<f64, String>) {
@@ -343,14 +426,17 @@ fn tsv(row: &Row) -> String {
         format!("{}/{}", row.frozen, row.layers),
         proof(&row.each),
         proof(&row.all),
+        row.each.tried.to_string(),
+        row.ran.join(", "),
         format!("{:.2}", row.read_seconds),
         format!("{:.2}", row.couple_seconds),
+        format!("{:.1}", row.prove_seconds),
         row.opaque.first().cloned().unwrap_or_default(),
     ]
     .join("\t")
 }
 
-const HEADER: [&str; 11] = [
+const HEADER: [&str; 14] = [
     "network",
     "read",
     "nodes",
@@ -359,8 +445,11 @@ const HEADER: [&str; 11] = [
     "frozen layers",
     "proof, one group",
     "proof, all groups",
+    "groups removed alone",
+    "inputs",
     "seconds to read",
     "seconds to couple",
+    "seconds to prove",
     "first opaque node",
 ];
 

@@ -5,6 +5,8 @@ mod suite {
     #[cfg(feature = "torch")]
     mod auto;
     mod bench;
+    #[cfg(feature = "torch")]
+    mod branches;
     mod broken_archives;
     #[cfg(feature = "torch")]
     mod cells;

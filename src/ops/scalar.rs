@@ -2,6 +2,7 @@
 
 use super::elementwise::code_of_dtype;
 use super::{Fact, Number, Op, Site, Trouble, Zeros};
+use crate::labels::Axes;
 use crate::tensor::DType;
 
 pub(super) const OPS: &[Op] = &[
@@ -19,7 +20,9 @@ pub(super) const OPS: &[Op] = &[
     Op::new("aten::Bool", boolean),
     Op::new("aten::item", same),
     Op::new("aten::floordiv", arithmetic),
+    Op::new("aten::__not__", arithmetic),
     Op::new("prim::dtype", dtype),
+    Op::new("prim::If", either).zero(Zeros::All),
     Op::new("prim::ListUnpack", unpack).zero(Zeros::First),
     Op::new("prim::TupleUnpack", unpack).zero(Zeros::First),
     Op::new("aten::__getitem__", item).zero(Zeros::First),
@@ -102,6 +105,35 @@ fn convert(site: &mut Site, convert: impl Fn(Number) -> Number) -> Result<(), Tr
         return Trouble::new("a number that is not known before the model runs");
     };
     site.give([Fact::Number(convert(number))]);
+    Ok(())
+}
+
+/// One of two values. Where the sizes that the model is given tell which, it is that one; two tensors are tied all the
+/// same, for at other batch sizes it may be the other. On data it is not understood.
+fn either(site: &mut Site) -> Result<(), Trouble> {
+    let Fact::Number(condition) = site.fact("condition") else {
+        return Trouble::new("which branch is taken depends on the data");
+    };
+    let (then, otherwise) = (site.fact("then"), site.fact("otherwise"));
+    let fact = match (then, otherwise) {
+        (Fact::Tensor(then), Fact::Tensor(otherwise)) => {
+            if then.axes.shape != otherwise.axes.shape || then.dtype != otherwise.dtype {
+                return Trouble::new("its branches give different shapes or types");
+            }
+            let mut axes = Axes::fixed(then.axes.shape.clone());
+            for axis in 0..axes.rank() {
+                let (a, b) = (then.axes.row(axis), otherwise.axes.row(axis));
+                let row = site.join(a, b, "takes one or the other");
+                axes = axes.with_row(axis, row);
+            }
+            Fact::tensor(axes, then.dtype)
+        }
+        (Fact::Number(then), Fact::Number(otherwise)) => {
+            Fact::Number(if condition.as_f64() != 0.0 { then } else { otherwise })
+        }
+        _ => return Trouble::new("its branches give different kinds of values"),
+    };
+    site.give([fact]);
     Ok(())
 }
 
@@ -251,6 +283,7 @@ fn unary(name: &str, a: Number) -> Option<Number> {
         _ => Number::Int(value as i64),
     };
     Some(match name {
+        "__not__" => Number::Bool(a.as_f64() == 0.0),
         "neg" => keep(-a.as_f64()),
         "abs" => keep(a.as_f64().abs()),
         "floor" => keep(a.as_f64().floor()),

@@ -1,9 +1,10 @@
 //! Proof by removal: the smaller network computes what the whole one computes with the same units zeroed.
 
 use super::{PruneError, Removal, remove, zero};
-use crate::graph::{Arg, Evaluate, Graph, ValueId};
+use crate::graph::{Arg, Def, Evaluate, Graph, Type, ValueId, subset};
 use crate::tensor::{DType, Tensor};
 use crate::topology::{Options, Walked};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Compares both networks in float64 on the given inputs (in the order of the graph's, batch axis included).
 ///
@@ -32,10 +33,14 @@ pub fn difference(
     evaluator: &dyn Evaluate,
     inputs: &[Tensor],
 ) -> Result<f64, PruneError> {
-    let after = outputs(&to_float64(smaller), inputs, evaluator)?;
-    let before = outputs(&to_float64(zeroed), inputs, evaluator)?;
+    let after = outputs(&in_float64(smaller), inputs, evaluator)?;
+    let before = outputs(&in_float64(zeroed), inputs, evaluator)?;
+    largest_difference(&after, &before)
+}
+
+fn largest_difference(after: &[Tensor], before: &[Tensor]) -> Result<f64, PruneError> {
     let mut worst: f64 = 0.0;
-    for (after, before) in after.iter().zip(&before) {
+    for (after, before) in after.iter().zip(before) {
         if after.shape() != before.shape() {
             let message = format!("gives {:?} instead of {:?}", after.shape(), before.shape());
             return Err(PruneError::Unfit {
@@ -59,10 +64,114 @@ pub fn difference(
     Ok(worst)
 }
 
+/// Proofs of many removals from one network on the same inputs.
+///
+/// The whole network runs once, in float64, and its values are kept. Up to the first operator that a removal touches the
+/// smaller and the zeroed network are the whole one, so both run from there on.
+pub struct Prover<'w> {
+    walked: &'w Walked<'w>,
+    options: &'w Options,
+    evaluator: &'w dyn Evaluate,
+    inputs: &'w [Tensor],
+    whole: Graph,
+    values: BTreeMap<ValueId, Tensor>,
+}
+
+impl<'w> Prover<'w> {
+    /// Fastest where the walked graph is in float64 already ([`in_float64`]).
+    ///
+    /// # Errors
+    /// When the network does not run on these inputs.
+    pub fn new(
+        walked: &'w Walked<'w>,
+        options: &'w Options,
+        evaluator: &'w dyn Evaluate,
+        inputs: &'w [Tensor],
+    ) -> Result<Prover<'w>, PruneError> {
+        let whole = in_float64(walked.graph);
+        let made: Vec<ValueId> = subset(&whole, &whole.inputs, &whole.output_values())
+            .nodes
+            .into_iter()
+            .flat_map(|node| whole.node(node).outputs.clone())
+            .filter(|&value| whole.value(value).ty == Type::Tensor)
+            .collect();
+        let tensors = evaluate(&whole, given(&whole, inputs), &made, evaluator)?;
+        Ok(Prover {
+            walked,
+            options,
+            evaluator,
+            inputs,
+            values: made.into_iter().zip(tensors).collect(),
+            whole,
+        })
+    }
+
+    /// As [`proof`].
+    ///
+    /// # Errors
+    /// When the units cannot be removed, or one of the networks does not run.
+    pub fn proof(&self, removal: &Removal) -> Result<f64, PruneError> {
+        let smaller = remove(self.walked, self.options, removal, self.evaluator)?;
+        let after = self.outputs(&in_float64(&smaller))?;
+        let before = self.outputs(&in_float64(&zero(self.walked, removal)?))?;
+        largest_difference(&after, &before)
+    }
+
+    fn outputs(&self, graph: &Graph) -> Result<Vec<Tensor>, PruneError> {
+        let touched = self.touched(graph);
+        let outputs = graph.output_values();
+        let untouched: Vec<ValueId> = self
+            .values
+            .keys()
+            .copied()
+            .filter(|value| !touched.contains(value))
+            .collect();
+        let mut inputs = given(graph, self.inputs);
+        let read = subset(graph, &untouched, &outputs)
+            .nodes
+            .into_iter()
+            .flat_map(|node| graph.node(node).reads());
+        let read: BTreeSet<ValueId> = read.chain(outputs.iter().copied()).collect();
+        let known = read.into_iter().filter(|value| !touched.contains(value));
+        inputs.extend(known.filter_map(|value| Some((value, self.values.get(&value)?.clone()))));
+        evaluate(graph, inputs, &outputs, self.evaluator)
+    }
+
+    /// The values that the whole network may compute otherwise than this one, whose nodes are the same but for
+    /// arguments and parameters.
+    fn touched(&self, graph: &Graph) -> BTreeSet<ValueId> {
+        let params = self.whole.params.iter().zip(&graph.params);
+        let changed: Vec<bool> = params.map(|(before, after)| before.tensor != after.tensor).collect();
+        let mut touched = BTreeSet::new();
+        for (before, after) in self.whole.nodes.iter().zip(&graph.nodes) {
+            let reads = after.reads().into_iter().any(|value| match graph.value(value).def {
+                Def::Param(id) => changed[id.0 as usize],
+                _ => touched.contains(&value),
+            });
+            if reads || before.args != after.args {
+                touched.extend(after.outputs.iter().copied());
+            }
+        }
+        touched
+    }
+}
+
 fn outputs(graph: &Graph, inputs: &[Tensor], evaluator: &dyn Evaluate) -> Result<Vec<Tensor>, PruneError> {
-    let given: Vec<(ValueId, Tensor)> = graph.inputs.iter().copied().zip(inputs.iter().map(widen)).collect();
+    evaluate(graph, given(graph, inputs), &graph.output_values(), evaluator)
+}
+
+fn given(graph: &Graph, inputs: &[Tensor]) -> Vec<(ValueId, Tensor)> {
+    graph.inputs.iter().copied().zip(inputs.iter().map(widen)).collect()
+}
+
+fn evaluate(
+    graph: &Graph,
+    given: Vec<(ValueId, Tensor)>,
+    outputs: &[ValueId],
+    evaluator: &dyn Evaluate,
+) -> Result<Vec<Tensor>, PruneError> {
     evaluator
-        .evaluate(graph, &given, &graph.output_values())
+        .evaluate(graph, &given, outputs)
         .map_err(|fault| PruneError::Unfit {
             place: "the network in float64".into(),
             message: fault.to_string(),
@@ -78,7 +187,7 @@ fn widen(tensor: &Tensor) -> Tensor {
 }
 
 /// The same graph with float64 in place of every other float: tensors, and element types written in arguments.
-fn to_float64(graph: &Graph) -> Graph {
+pub fn in_float64(graph: &Graph) -> Graph {
     const FLOAT32: i64 = 6;
     const FLOAT64: i64 = 7;
     let mut wide = graph.clone();

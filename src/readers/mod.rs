@@ -19,6 +19,14 @@ const HOW: &str = "save it with torch.jit.trace(model.eval(), example_input).sav
 /// # Errors
 /// When the file is of no kind that is read, is malformed, or asks for what a model may not ask.
 pub fn read_model(bytes: Bytes) -> Result<Graph, ReadError> {
+    read_model_with(bytes, &Options::default())
+}
+
+/// Reads a model file of whose inputs something is known.
+///
+/// # Errors
+/// As [`read_model`].
+pub fn read_model_with(bytes: Bytes, options: &Options) -> Result<Graph, ReadError> {
     if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"PK\x05\x06") {
         let archive = Archive::read(bytes, &Limits::default())?;
         let has = |name: &str| archive.contains(name);
@@ -26,7 +34,7 @@ pub fn read_model(bytes: Bytes) -> Result<Graph, ReadError> {
             return Err(unsupported("a torch.export program (.pt2), which is not read yet"));
         }
         if has("constants.pkl") || archive.names().any(|name| name.starts_with("code/")) {
-            return torchscript::read_archive(&archive, &Options::default());
+            return torchscript::read_archive(&archive, options);
         }
         if has("data.pkl") {
             return Err(unsupported(

@@ -198,7 +198,7 @@ fn own_metric(shared: &Shared, at: usize, metric: &spec::Metric) -> Result<Box<d
         spec::Metric::Kl {} => Kind::Kl,
         spec::Metric::PerClass {} => Kind::PerClass,
         spec::Metric::Torchscript(scripted) => {
-            let graph = Arc::new(read_graph(&scripted.path.resolve(shared.base()))?.graph);
+            let graph = Arc::new(read_graph(&scripted.path.resolve(shared.base()), Vec::new())?.graph);
             let maximize = scripted.direction == ScriptedDirection::Maximize;
             let metric = Scripted::new(&scripted.name, maximize, graph, super::shared::evaluator());
             return match metric {

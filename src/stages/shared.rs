@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Raised whenever a reader makes another graph of the same file.
-pub(super) const READER: u32 = 1;
+pub(super) const READER: u32 = 2;
 
 /// The most numbers of a made-up sample.
 const MADE_UP: usize = 1 << 28;
@@ -38,15 +38,16 @@ pub struct Unreadable {
     pub message: String,
 }
 
-/// Reads a model file.
-pub(super) fn read_graph(path: &Path) -> Result<Model, Unreadable> {
+/// Reads a model file, of whose inputs the number of dimensions may be known.
+pub(super) fn read_graph(path: &Path, input_ranks: Vec<usize>) -> Result<Model, Unreadable> {
     let unreadable = |message: String| Unreadable {
         path: path.to_owned(),
         message,
     };
     let bytes = std::fs::read(path).map_err(|error| unreadable(error.to_string()))?;
     let digest = Key::of(&bytes);
-    let graph = readers::read_model(Bytes::from(bytes)).map_err(|error| unreadable(error.to_string()))?;
+    let graph = readers::read_model_with(Bytes::from(bytes), &readers::Options { input_ranks })
+        .map_err(|error| unreadable(error.to_string()))?;
     Ok(Model { graph, digest })
 }
 
@@ -154,7 +155,7 @@ impl Shared {
 
     /// The model, read when it is first asked for.
     pub fn model(&self) -> Result<&Model, Unreadable> {
-        let read = || read_graph(&self.model_path());
+        let read = || read_graph(&self.model_path(), inputs::ranks(&self.spec.pipeline.model));
         self.model.get_or_init(read).as_ref().map_err(Clone::clone)
     }
 

@@ -15,11 +15,14 @@ pub trait Emit {
     fn node(&mut self, op: &str, args: Vec<Arg>, keywords: Vec<(String, Arg)>) -> Result<ValueId, String>;
 }
 
+#[derive(Clone)]
 struct Cell {
     value: ValueId,
-    /// Raised at each change.
+    /// Another at each change.
     version: u64,
     base: Option<Base>,
+    /// Tensors that may be this one, depending on a branch, and their versions when it was taken.
+    perhaps: Vec<(CellId, u64)>,
     /// Why it must not be read any more.
     poisoned: Option<String>,
 }
@@ -36,8 +39,18 @@ struct Base {
 #[derive(Default)]
 pub struct Cells {
     cells: Vec<Cell>,
-    /// Every cell that was written, in order.
-    written: Vec<CellId>,
+    /// The last version that was given.
+    clock: u64,
+}
+
+/// All tensors as they were at one moment.
+pub struct Saved(Vec<Cell>);
+
+/// A tensor with memory of its own that changed since a moment.
+pub struct Written {
+    pub cell: CellId,
+    pub before: ValueId,
+    pub now: ValueId,
 }
 
 impl Cells {
@@ -57,19 +70,70 @@ impl Cells {
             value,
             version: 0,
             base,
+            perhaps: Vec::new(),
             poisoned: None,
         });
         CellId(self.cells.len() - 1)
     }
 
-    /// A moment, for [`Cells::written_since`].
-    pub fn mark(&self) -> (usize, usize) {
-        (self.cells.len(), self.written.len())
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.cells.len()
     }
 
-    /// Whether a tensor that was there at that moment was written after it.
-    pub fn written_since(&self, (cells, written): (usize, usize)) -> bool {
-        self.written[written..].iter().any(|cell| cell.0 < cells)
+    /// A moment to come back to.
+    pub fn save(&self) -> Saved {
+        Saved(self.cells.clone())
+    }
+
+    /// Goes back to a moment; tensors made since stay, and what they show of changed ones is taken again.
+    pub fn restore(&mut self, saved: &Saved) {
+        self.cells[..saved.0.len()].clone_from_slice(&saved.0);
+    }
+
+    /// What changed since a moment; `None` where a tensor must not be read any more that could be.
+    pub fn written_since(&self, saved: &Saved) -> Option<Vec<Written>> {
+        let mut written = Vec::new();
+        for (at, (before, now)) in saved.0.iter().zip(&self.cells).enumerate() {
+            if before.poisoned != now.poisoned || before.base.is_some() != now.base.is_some() {
+                return None;
+            }
+            if now.base.is_none() && before.version != now.version {
+                written.push(Written {
+                    cell: CellId(at),
+                    before: before.value,
+                    now: now.value,
+                });
+            }
+        }
+        Some(written)
+    }
+
+    /// Gives a tensor with memory of its own another value.
+    pub fn replace(&mut self, cell: CellId, value: ValueId) {
+        self.cells[cell.0].value = value;
+        self.cells[cell.0].version = self.tick();
+    }
+
+    /// Notes that a tensor may be one of others, so that after a write to one of them the other side is not read.
+    pub fn perhaps(&mut self, cell: CellId, others: &[CellId]) {
+        for &other in others {
+            let root = self.root(other);
+            let version = self.cells[root.0].version;
+            self.cells[cell.0].perhaps.push((root, version));
+        }
+    }
+
+    fn root(&self, mut cell: CellId) -> CellId {
+        while let Some(base) = &self.cells[cell.0].base {
+            cell = base.cell;
+        }
+        cell
+    }
+
+    fn tick(&mut self) -> u64 {
+        self.clock += 1;
+        self.clock
     }
 
     /// Counts the changes of a tensor; call [`Cells::read`] first.
@@ -88,6 +152,10 @@ impl Cells {
             if let Some(reason) = &self.cells[cell.0].poisoned {
                 return Err(reason.clone());
             }
+            let mut perhaps = self.cells[cell.0].perhaps.iter();
+            if perhaps.any(|&(other, version)| self.cells[other.0].version != version) {
+                return Err(BRANCHED.into());
+            }
             let Some(base) = self.cells[cell.0].base.clone() else {
                 continue;
             };
@@ -99,9 +167,10 @@ impl Cells {
                 return Err(unclear(&base.view.op));
             }
             let value = take(self.cells[base.cell.0].value, &base.view, emit)?;
+            let tick = self.tick();
             let found = &mut self.cells[cell.0];
             found.value = value;
-            found.version += 1;
+            found.version = tick;
             if let Some(base) = &mut found.base {
                 base.seen = version;
             }
@@ -112,9 +181,10 @@ impl Cells {
     /// Gives a tensor a new value, and every tensor that shares its memory with it.
     pub fn write(&mut self, cell: CellId, value: ValueId, emit: &mut dyn Emit) -> Result<(), String> {
         self.read(cell, emit)?;
-        self.written.push(cell);
-        self.cells[cell.0].value = value;
-        self.cells[cell.0].version += 1;
+        self.replace(cell, value);
+        for (other, _) in std::mem::take(&mut self.cells[cell.0].perhaps) {
+            self.cells[other.0].poisoned = Some(BRANCHED.into());
+        }
         let Some(base) = self.cells[cell.0].base.clone() else {
             return Ok(());
         };
@@ -137,6 +207,9 @@ impl Cells {
         Ok(())
     }
 }
+
+const BRANCHED: &str = "a tensor is read after a write in place to one that it is or is not, depending on a branch; write \
+                        out of place instead";
 
 fn unclear(op: &str) -> String {
     format!(

@@ -4,9 +4,11 @@
 //! nothing of the code, of cells and of containers.
 
 use super::alias::Emit;
+use super::dtypes::dtype;
 use super::ranks::rank;
 use super::value::Val;
 use crate::graph::{Arg, Def, Graph, Node, NodeId, Resolved, Type, ValueId, resolve};
+use crate::tensor::DType;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -27,6 +29,8 @@ pub struct Builder {
     names: BTreeMap<String, u32>,
     /// Dimensions of results, of a list's elements for a list.
     ranks: BTreeMap<ValueId, usize>,
+    /// Element types of results, likewise.
+    dtypes: BTreeMap<ValueId, DType>,
     input_ranks: Vec<usize>,
 }
 
@@ -86,6 +90,7 @@ impl Builder {
             hint: None,
             names: BTreeMap::new(),
             ranks: BTreeMap::new(),
+            dtypes: BTreeMap::new(),
             input_ranks,
         }
     }
@@ -128,6 +133,27 @@ impl Builder {
             Def::Constant(constant) => Some(self.graph.constants[constant as usize].shape().len()),
             Def::Node { .. } => self.ranks.get(&value).copied(),
         }
+    }
+
+    /// The element type of a tensor, if that is known.
+    fn dtype(&self, value: ValueId) -> Option<DType> {
+        match self.graph.value(value).def {
+            Def::Input(_) => None,
+            Def::Param(param) => Some(self.graph.param(param).tensor.dtype()),
+            Def::Constant(constant) => Some(self.graph.constants[constant as usize].dtype()),
+            Def::Node { .. } => self.dtypes.get(&value).copied(),
+        }
+    }
+
+    /// Whether two values are the element types (`prim::dtype`) of tensors of one type, where that is known.
+    pub fn same_dtype(&self, left: ValueId, right: ValueId) -> Option<bool> {
+        let dtype = |value: ValueId| match self.graph.value(value).def {
+            Def::Node { node, .. } if self.graph.node(node).op == "prim::dtype" => {
+                self.dtype(self.graph.node(node).args.first()?.1.as_value()?)
+            }
+            _ => None,
+        };
+        Some(dtype(left)? == dtype(right)?)
     }
 
     pub fn type_of(&self, value: ValueId) -> &Type {
@@ -192,6 +218,9 @@ impl Builder {
             .collect::<Vec<ValueId>>();
         if let Some(rank) = rank(op, &args, &|value| self.rank(value)) {
             self.ranks.extend(outputs.iter().map(|output| (*output, rank)));
+        }
+        if let Some(dtype) = dtype(op, &args, &|value| self.dtype(value)) {
+            self.dtypes.extend(outputs.iter().map(|output| (*output, dtype)));
         }
         self.graph.nodes.push(Node {
             op: op.into(),

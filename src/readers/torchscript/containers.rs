@@ -290,8 +290,10 @@ impl Inliner<'_, '_> {
                 let first = items.next().unwrap_or(Val::Int(0));
                 let mut total = first;
                 for item in items {
-                    total = match super::fold::fold(operation, &[total, item]) {
+                    let pair = [total, item];
+                    total = match super::fold::fold(operation, &pair) {
                         Some(Ok(total)) => total,
+                        None if name == "sum" => self.operator("aten::add", pair.to_vec(), Vec::new())?,
                         _ => return Ok(None),
                     };
                 }
@@ -314,7 +316,7 @@ impl Inliner<'_, '_> {
             }
             ("format", [Val::Str(pattern), values @ ..]) => match format(pattern, values) {
                 Some(text) => Val::Str(text.into()),
-                None => Val::Unset,
+                None => Val::Unknown,
             },
             _ => return Ok(None),
         };
@@ -402,7 +404,7 @@ impl Inliner<'_, '_> {
                 }
                 Arg::List(args)
             }
-            Val::Unset => return Err(self.branch_fault()),
+            Val::Unset | Val::Unknown => return Err(self.branch_fault()),
             other => return self.error(format!("{} cannot be an operator's argument", other.describe())),
         };
         walk.leave();

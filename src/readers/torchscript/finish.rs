@@ -46,7 +46,7 @@ impl Inliner<'_, '_> {
                 }
                 Output::Dict(found)
             }
-            Val::Unset => return Err(self.branch_fault()),
+            Val::Unset | Val::Unknown => return Err(self.branch_fault()),
             other => return self.error(format!("the model returns {}, which is not read", other.describe())),
         };
         walk.leave();

@@ -9,7 +9,10 @@ const MAX_TEXT: usize = 10_000;
 
 /// The result of `name` (`add`, `floordiv`, …) on known values; `None` where it is no such operator.
 pub fn fold(name: &str, args: &[Val]) -> Option<Result<Val, String>> {
-    if args.iter().any(|arg| arg.is_dynamic() || matches!(arg, Val::Unset)) {
+    if args
+        .iter()
+        .any(|arg| arg.is_dynamic() || matches!(arg, Val::Unset | Val::Unknown))
+    {
         return partial(name, args);
     }
     match args {

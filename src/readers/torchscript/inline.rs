@@ -1,11 +1,12 @@
 //! Code run on values that stand for results: functions and modules become one straight list of nodes.
 //!
 //! Owns statements, frames and control flow. An `if` is folded when its condition is known; where it is not and one
-//! branch only raises, the other is taken (raises are checks, and dropped); any other branch on data is refused. Loops of
-//! known length are unrolled. Everything is bounded. Deliberately knows no operator (see `operators`).
+//! branch only raises, the other is taken (raises are checks, and dropped); for any other see `branch`. Loops of known
+//! length are unrolled. Everything is bounded. Deliberately knows no operator (see `operators`).
 
 use super::alias::Cells;
 use super::ast::{Expr, Function, Stmt, StmtKind};
+use super::branch::always_raises;
 use super::build::Builder;
 use super::library::{File, Library};
 use super::value::{Keywords, Object, Val};
@@ -36,7 +37,9 @@ pub struct Inliner<'a, 'l> {
     steps: usize,
     elements: usize,
     /// The first branch whose outcome was not known.
-    branch: Option<Place>,
+    pub(super) branch: Option<Place>,
+    /// How often an attribute was set.
+    pub(super) attributes_set: usize,
 }
 
 /// The local names of one call.
@@ -72,6 +75,7 @@ impl<'a, 'l> Inliner<'a, 'l> {
             steps: 0,
             elements: 0,
             branch: None,
+            attributes_set: 0,
         }
     }
 
@@ -180,7 +184,7 @@ impl<'a, 'l> Inliner<'a, 'l> {
         Ok(frame)
     }
 
-    fn block(&mut self, frame: &mut Frame, body: &[Stmt]) -> Result<Flow, ReadError> {
+    pub(super) fn block(&mut self, frame: &mut Frame, body: &[Stmt]) -> Result<Flow, ReadError> {
         self.deeper(|this| {
             for stmt in body {
                 this.line = stmt.line;
@@ -241,68 +245,6 @@ impl<'a, 'l> Inliner<'a, 'l> {
         Ok(Flow::Next)
     }
 
-    /// Runs both branches of an `if` that is not known, where they do no more than name values. Of what they name
-    /// differently the graph takes one when it runs (`prim::If`); what no graph can hold is not known from then on.
-    fn both(&mut self, frame: &mut Frame, condition: &Val, then: &[Stmt], otherwise: &[Stmt]) -> Result<(), ReadError> {
-        let fault = self.fault(BRANCH.into());
-        if !only_names(then) || !only_names(otherwise) {
-            return Err(fault);
-        }
-        if let ReadError::Code { place, .. } = &fault {
-            self.branch.get_or_insert_with(|| place.clone());
-        }
-        let mut other = Frame {
-            locals: frame.locals.clone(),
-        };
-        let before = self.cells.mark();
-        self.block(frame, then)?;
-        self.block(&mut other, otherwise)?;
-        if self.cells.written_since(before) {
-            return Err(fault);
-        }
-        let mut others: Vec<(Rc<str>, Val)> = other.locals.into_iter().collect();
-        others.sort_by(|(a, _), (b, _)| a.cmp(b));
-        for (name, value) in others {
-            let own = frame.locals.get(&name).cloned().unwrap_or(Val::Unset);
-            if !own.same(&value) {
-                let either = self.either(&name, condition, &own, &value)?;
-                frame.locals.insert(name, either);
-            }
-        }
-        // What only the first branch names is unknown too, but nothing reads it.
-        Ok(())
-    }
-
-    /// One of two values, as a condition says when the graph runs.
-    fn either(&mut self, name: &Rc<str>, condition: &Val, then: &Val, otherwise: &Val) -> Result<Val, ReadError> {
-        let chosen = match (then, otherwise) {
-            (Val::Tensor(_), Val::Tensor(_)) => true,
-            (Val::Dynamic(a), Val::Dynamic(b)) => self.builder.type_of(*a) == self.builder.type_of(*b),
-            _ => false,
-        };
-        if !chosen || !matches!(condition, Val::Dynamic(_)) {
-            return Ok(Val::Unset);
-        }
-        let args = vec![
-            self.argument(condition)?,
-            self.argument(then)?,
-            self.argument(otherwise)?,
-        ];
-        self.builder.hint = Some(name.clone());
-        self.emit("prim::If", args, Vec::new())
-    }
-
-    /// An error at the first branch whose outcome was not known.
-    pub(super) fn branch_fault(&self) -> ReadError {
-        match &self.branch {
-            Some(place) => ReadError::Code {
-                place: place.clone(),
-                message: BRANCH.into(),
-            },
-            None => self.fault("a value is read that was never set".into()),
-        }
-    }
-
     fn loop_error<T>(&self) -> Result<T, ReadError> {
         self.error(
             "a loop's length depends on the data or the shape of the input, which is not read; save the model with \
@@ -318,7 +260,7 @@ impl<'a, 'l> Inliner<'a, 'l> {
     fn known(&self, condition: &Val) -> Result<Option<bool>, ReadError> {
         match condition {
             Val::Bool(flag) => Ok(Some(*flag)),
-            Val::Dynamic(_) | Val::Unset => Ok(None),
+            Val::Dynamic(_) | Val::Unset | Val::Unknown => Ok(None),
             other => self.error(format!("a condition is {}", other.describe())),
         }
     }
@@ -389,6 +331,7 @@ impl<'a, 'l> Inliner<'a, 'l> {
             }
             Expr::Field(object, name) => match self.eval(frame, object)? {
                 Val::Object(id) => {
+                    self.attributes_set += 1;
                     let attributes = &mut self.objects[id.0].attributes;
                     match attributes.iter_mut().find(|(known, _)| known == name) {
                         Some((_, slot)) => *slot = value,
@@ -401,91 +344,6 @@ impl<'a, 'l> Inliner<'a, 'l> {
             _ => self.error("only names and attributes are assigned"),
         }
     }
-}
-
-const BRANCH: &str = "a branch depends on the data or the shape of the input, which is not read; save the model with \
-                      torch.jit.trace(model.eval(), example) instead of torch.jit.script";
-
-/// Whether a block only gives names to results of pure operators.
-fn only_names(body: &[Stmt]) -> bool {
-    body.iter().all(|stmt| match &stmt.kind {
-        StmtKind::Pass => true,
-        StmtKind::Assign { targets, value, .. } => {
-            targets.iter().all(|target| matches!(target, Expr::Name(_))) && is_pure(value)
-        }
-        StmtKind::If {
-            condition,
-            then,
-            otherwise,
-        } => is_pure(condition) && only_names(then) && only_names(otherwise),
-        _ => false,
-    })
-}
-
-/// `a` of `a.b.c`.
-fn root(expr: &Expr) -> Option<&str> {
-    match expr {
-        Expr::Name(name) => Some(name),
-        Expr::Field(object, _) => root(object),
-        _ => None,
-    }
-}
-
-/// Whether an expression calls nothing but operators that write nowhere.
-fn is_pure(expr: &Expr) -> bool {
-    const WRITES: [&str; 8] = [
-        "append",
-        "insert",
-        "extend",
-        "pop",
-        "clear",
-        "reverse",
-        "_set_item",
-        "RaiseException",
-    ];
-    const CASTS: [&str; 9] = [
-        "int",
-        "float",
-        "bool",
-        "str",
-        "isinstance",
-        "annotate",
-        "unchecked_cast",
-        "uninitialized",
-        "getattr",
-    ];
-    match expr {
-        Expr::Field(value, _) | Expr::Negative(value) => is_pure(value),
-        Expr::Index(value, index) => is_pure(value) && is_pure(index),
-        Expr::List(items) | Expr::Tuple(items) => items.iter().all(is_pure),
-        Expr::Dict(items) => items.iter().all(|(key, value)| is_pure(key) && is_pure(value)),
-        Expr::Call(call) => {
-            let callee = match &call.callee {
-                Expr::Name(name) => CASTS.contains(&&**name),
-                Expr::Field(object, name) => {
-                    let operator = matches!(&**object, Expr::Name(root) if &**root == "torch")
-                        || matches!(&**object, Expr::Field(root, _) if **root == Expr::Name("ops".into()));
-                    // A module's method or a function of the archive is held to writing nowhere when it has run.
-                    let inner = &**name == "forward" && is_pure(object) || root(object) == Some("__torch__");
-                    inner || operator && !WRITES.contains(&&**name) && (!name.ends_with('_') || name.ends_with("__"))
-                }
-                _ => false,
-            };
-            callee && call.args.iter().all(is_pure) && call.keywords.iter().all(|(_, value)| is_pure(value))
-        }
-        _ => true,
-    }
-}
-
-/// Whether a block ends in a raise, whatever its data.
-fn always_raises(body: &[Stmt]) -> bool {
-    body.iter().any(|stmt| match &stmt.kind {
-        StmtKind::Expr(Expr::Call(call)) => {
-            matches!(&call.callee, Expr::Field(_, name) if &**name == "RaiseException")
-        }
-        StmtKind::If { then, otherwise, .. } => always_raises(then) && always_raises(otherwise),
-        _ => false,
-    })
 }
 
 /// A whole float above 1e10 is printed without a point: the declared type says what it is.

@@ -10,8 +10,10 @@
 
 mod alias;
 mod ast;
+mod branch;
 mod build;
 mod containers;
+mod dtypes;
 mod error;
 mod eval;
 mod finish;

@@ -16,10 +16,11 @@ impl Inliner<'_, '_> {
     /// A call of an operator by its full name.
     pub fn operator(&mut self, op: &str, args: Vec<Val>, keywords: Keywords) -> Result<Val, ReadError> {
         let (space, name) = op.split_once("::").unwrap_or(("", op));
-        if args.iter().any(|arg| matches!(arg, Val::Unset)) && name != "RaiseException" {
+        let unknown = args.iter().any(|arg| matches!(arg, Val::Unset | Val::Unknown));
+        if unknown && !matches!(name, "RaiseException" | "append" | "_set_item") {
             return match is_in_place(op) {
                 true => Err(self.branch_fault()),
-                false => Ok(fold(name, &args).and_then(Result::ok).unwrap_or(Val::Unset)),
+                false => Ok(fold(name, &args).and_then(Result::ok).unwrap_or(Val::Unknown)),
             };
         }
         if space == "aten" || space == "prim" {
@@ -104,6 +105,12 @@ impl Inliner<'_, '_> {
                 start: 0,
                 end: None,
             }),
+            ("aten::eq" | "aten::ne", [Val::Dynamic(left), Val::Dynamic(right)]) => {
+                match self.builder.same_dtype(*left, *right) {
+                    Some(same) => Val::Bool(same == (op == "aten::eq")),
+                    None => return Ok(None),
+                }
+            }
             ("aten::len", [Val::Tensor(tensor)]) => self.extent(*tensor, 0)?,
             ("aten::__getitem__" | "prim::TupleIndex", [value, index]) => self.index(value.clone(), index.clone())?,
             ("prim::NumToTensor", [value]) => {

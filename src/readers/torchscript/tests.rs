@@ -120,11 +120,18 @@ fn a_branch_on_data_takes_one_of_both() {
     assert_eq!(verify(&graph), Ok(()));
     let ops: Vec<&str> = graph.nodes.iter().map(|node| node.short()).collect();
     assert_eq!(ops, ["sum", "gt", "Bool", "neg", "If"]);
-    // What one branch writes, the other would read.
-    let body =
-        "a = torch.add(x, 1)\nif bool(torch.sum(x)):\n  b = torch.relu_(a)\nelse:\n  b = x\nreturn torch.add(a, b)";
+    // What one branch returns otherwise than as one of two values, or sets on a module, is refused.
+    for body in [
+        "a = [x]\nif bool(torch.sum(x)):\n  b = torch.append(a, x)\nelse:\n  pass\nreturn torch.cat(a)",
+        "if bool(torch.sum(x)):\n  a = x\nelse:\n  a = None\nreturn torch.add(x, a)",
+    ] {
+        let message = outcome(&module(body));
+        assert!(message.contains("a branch depends on the data"), "{message}");
+    }
+    // A tensor that may be another is not read after the other was written.
+    let body = "a = torch.add(x, 1)\nif bool(torch.sum(x)):\n  b = a\nelse:\n  b = x\nc = torch.relu_(b)\nreturn torch.add(a, b)";
     let message = outcome(&module(body));
-    assert!(message.contains("a branch depends on the data"), "{message}");
+    assert!(message.contains("depending on a branch"), "{message}");
 }
 
 #[test]

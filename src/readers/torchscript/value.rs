@@ -36,6 +36,8 @@ pub enum Val {
     Class(Rc<str>),
     /// `uninitialized(T)`: never read by correct code.
     Unset,
+    /// What depends on a branch that only a run can tell, and no graph can hold.
+    Unknown,
 }
 
 /// Arguments by name.
@@ -169,6 +171,7 @@ impl Val {
             Val::Function(_) => "a function",
             Val::Class(_) => "a class",
             Val::Unset => "a value that was never set",
+            Val::Unknown => "a value that depends on a branch",
         }
     }
 
@@ -202,6 +205,8 @@ impl Val {
             (Val::List(a), Val::List(b)) => Rc::ptr_eq(a, b),
             (Val::Dict(a), Val::Dict(b)) => Rc::ptr_eq(a, b),
             (Val::Function(a), Val::Function(b)) | (Val::Class(a), Val::Class(b)) => a == b,
+            (Val::Unset, Val::Unset) => true,
+            (Val::Unknown, _) | (_, Val::Unknown) => false,
             _ => self.describe() == other.describe() && self.equals(other) == Some(true),
         }
     }
