@@ -7,6 +7,8 @@ mod suite {
     mod cells;
     mod compose;
     #[cfg(feature = "torch")]
+    mod concurrency;
+    #[cfg(feature = "torch")]
     mod docs;
     #[cfg(feature = "torch")]
     mod estimate;
