@@ -12,6 +12,8 @@ mod suite {
     mod cells;
     mod compose;
     #[cfg(feature = "torch")]
+    mod concurrency;
+    #[cfg(feature = "torch")]
     mod detector;
     #[cfg(feature = "torch")]
     mod docs;

@@ -31,7 +31,7 @@ steps:
 pub type Results = BTreeMap<PathBuf, Vec<u8>>;
 
 /// A place with the pipeline in it.
-fn place() -> Result<Place, Box<dyn std::error::Error>> {
+pub fn place() -> Result<Place, Box<dyn std::error::Error>> {
     let place = Place::new()?;
     place.write("s.yaml", PIPELINE)?;
     Ok(place)
@@ -51,7 +51,7 @@ fn with_faults(place: &Place, faults: &str, words: &[&str]) -> std::io::Result<O
     place.command(words).env("SECATEUR_FAULTS", faults).output()
 }
 
-fn cells(place: &Place, folder: &str) -> Result<(u64, u64), Box<dyn std::error::Error>> {
+pub fn cells(place: &Place, folder: &str) -> Result<(u64, u64), Box<dyn std::error::Error>> {
     let record = place.record(folder)?;
     let cells = &record["stages"][0]["cells"];
     let count = |name: &str| cells[name].as_u64().unwrap_or_default();
@@ -170,7 +170,7 @@ fn a_store_that_is_only_read() -> Checked {
 }
 
 /// Paths and contents of all files but marks of use and locks.
-fn files(folder: &Path) -> std::io::Result<Results> {
+pub fn files(folder: &Path) -> std::io::Result<Results> {
     let mut found = Results::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -393,70 +393,6 @@ fn schedulers_and_terminals_that_hang_up() -> Checked {
     let output = shell(&place, line)?;
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert_eq!(place.results("out/s")?, *expected());
-    Ok(())
-}
-
-#[test]
-fn eight_runs_share_the_work() -> Checked {
-    let start = |place: &Place, faults: &str| -> std::io::Result<Vec<Child>> {
-        let one = |index: usize| {
-            let output = format!("out{index}");
-            let mut command = place.command(&["run", "s.yaml", "--jobs", "1", "--output", &output]);
-            command
-                .env("SECATEUR_FAULTS", faults)
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-        };
-        (0..8).map(one).collect()
-    };
-    // Also where the file system knows no locks: then work may be done twice, never wrongly.
-    for (faults, shared) in [("", true), ("lock:unsupported", false)] {
-        let place = place()?;
-        for mut run in start(&place, faults)? {
-            assert_eq!(run.wait()?.code(), Some(0));
-        }
-        let (mut computed, mut most) = (0, 0);
-        for index in 0..8 {
-            let folder = format!("out{index}/s");
-            assert_eq!(place.results(&folder)?, *expected());
-            let (now, reused) = cells(&place, &folder)?;
-            computed += now;
-            most = most.max(now + reused);
-        }
-        let stored = files(&place.path(".secateur/cells"))?.len() as u64;
-        assert_eq!(most, stored);
-        assert!(
-            if shared { computed == stored } else { computed >= stored },
-            "{computed} of {stored}"
-        );
-    }
-    Ok(())
-}
-
-#[test]
-fn nobody_waits_who_was_told_not_to() -> Checked {
-    let place = place()?;
-    let run = Held::at(&place, "folder@9", "cells")?;
-    let busy = place.expect(9, &["run", "s.yaml", "--output", "elsewhere", "--no-wait"])?;
-    assert!(stderr(&busy).contains("another run holds"), "{}", stderr(&busy));
-    // Another table of the same cells waits as well.
-    let more = PIPELINE.replace("name: s", "name: more").replace("0.75]", "0.75, 0.9]");
-    place.write("more.yaml", &more)?;
-    place.expect(9, &["run", "more.yaml", "--no-wait"])?;
-    let (run, waited) = run.let_go_when_waited_for(&mut place.command(&["run", "more.yaml"]))?;
-    assert_eq!(
-        (run.status.code(), waited.status.code()),
-        (Some(0), Some(0)),
-        "{}",
-        stderr(&waited)
-    );
-    assert!(
-        stderr(&waited).contains("waiting for another run, which computes sens (sens: "),
-        "{}",
-        stderr(&waited)
-    );
-    assert_eq!(cells(&place, "out/more")?, (4, 13));
     Ok(())
 }
 

@@ -1,21 +1,8 @@
 //! The history of runs on the real binary: records, comparisons, gates, and the commands that follow a run.
 
-use super::run::{Checked, Place, stderr};
+use super::run::{Checked, NIGHT, Place, stderr};
 use serde_json::Value;
 use std::process::{Command, Output};
-
-const SENSITIVITY: &str = "version: 1
-name: night
-model: {path: quickstart/model.pt, input: [1, 28, 28]}
-dataset:
-  source: {idx: {images: quickstart/images.idx.gz, labels: quickstart/labels.idx.gz}}
-  normalize: {mean: [0.286], std: [0.353]}
-  samples: 60
-metric: accuracy
-steps:
-  - sensitivity: {id: sens, layers: [conv1, layer1.0.conv1], sparsities: [0.5, 0.9]}
-  - flops: {}
-";
 
 fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -46,7 +33,7 @@ fn each_run_leaves_a_record() -> Checked {
     assert!(!place.path(".secateur").exists());
     let missing = place.expect(2, &["runs", "show", "last"])?;
     assert!(stderr(&missing).contains("holds no record"), "{}", stderr(&missing));
-    place.write("night.yaml", SENSITIVITY)?;
+    place.write("night.yaml", NIGHT)?;
     place.expect(0, &["run", "night.yaml"])?;
     place.expect(0, &["run", "topology.yaml"])?;
     let list = json(&place.expect(0, &["runs", "--json"])?)?;
@@ -104,7 +91,7 @@ fn each_run_leaves_a_record() -> Checked {
 #[test]
 fn two_runs_are_compared() -> Checked {
     let place = Place::new()?;
-    place.write("night.yaml", SENSITIVITY)?;
+    place.write("night.yaml", NIGHT)?;
     place.expect(0, &["run", "night.yaml"])?;
     let changed = [
         "--set",
@@ -145,7 +132,7 @@ fn two_runs_are_compared() -> Checked {
 #[test]
 fn chance_is_told_from_change() -> Checked {
     let place = Place::new()?;
-    let night = SENSITIVITY.replace("samples: 60", "samples: 500");
+    let night = NIGHT.replace("samples: 60", "samples: 500");
     place.write("night.yaml", &night)?;
     place.write(
         "loss.yaml",
@@ -264,7 +251,7 @@ fn two_revisions_are_compared() -> Checked {
 #[test]
 fn gates_end_in_three_and_results_stay() -> Checked {
     let place = Place::new()?;
-    let gated = |gate: &str| format!("{SENSITIVITY}  - gate: {gate}\n");
+    let gated = |gate: &str| format!("{NIGHT}  - gate: {gate}\n");
     place.write("night.yaml", &gated("{baseline: {min: 0.5}, drift: {max: 0.01}}"))?;
     let passed = stdout(&place.expect(0, &["run", "night.yaml"])?);
     assert!(passed.contains("no earlier run to measure drift from"), "{passed}");
@@ -334,7 +321,7 @@ fn commands_follow_a_run() -> Checked {
     let hook = "#!/bin/sh\ncat > \"$SECATEUR_HOOK.json\"\necho \"hook $SECATEUR_RUN $1\"\nexit 5\n";
     place.write("exp/hook.sh", hook)?;
     std::fs::set_permissions(place.path("exp/hook.sh"), std::fs::Permissions::from_mode(0o755))?;
-    let text = SENSITIVITY.replace("quickstart/", "../quickstart/");
+    let text = NIGHT.replace("quickstart/", "../quickstart/");
     let hooks = "on_failure: [./hook.sh, failed]\non_change: {command: [./hook.sh, changed], timeout: 20s}\n";
     place.write(
         "exp/night.yaml",

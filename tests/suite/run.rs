@@ -94,6 +94,20 @@ impl Place {
     }
 }
 
+/// A sensitivity step of four cells, and a step that measures nothing.
+pub const NIGHT: &str = "version: 1
+name: night
+model: {path: quickstart/model.pt, input: [1, 28, 28]}
+dataset:
+  source: {idx: {images: quickstart/images.idx.gz, labels: quickstart/labels.idx.gz}}
+  normalize: {mean: [0.286], std: [0.353]}
+  samples: 60
+metric: accuracy
+steps:
+  - sensitivity: {id: sens, layers: [conv1, layer1.0.conv1], sparsities: [0.5, 0.9]}
+  - flops: {}
+";
+
 const TOPOLOGY: &str = "version: 1
 name: topology
 model: {path: quickstart/model.pt, input: [1, 28, 28]}
