@@ -12,6 +12,9 @@ use super::words::LayerPattern;
 /// The name of the file beside the steps' folders.
 const RESERVED_ID: &str = "run.json";
 
+/// The most numbers in one sample of an input: whatever a model makes of it, what it costs is still counted in 64 bits.
+const MOST_ELEMENTS: f64 = (1_u64 << 40) as f64;
+
 /// Steps that yield masks to other steps.
 const YIELDS_MASKS: [&str; 1] = ["mask_fix"];
 
@@ -83,6 +86,31 @@ impl<'a> Rules<'a, '_> {
                 self.report(span, &below, message, Some("keep one of them"));
             }
             _ => {}
+        }
+        let one = model
+            .entry("input")
+            .map(|entry| (&entry.value, key_path(&path, &entry.key)));
+        let inputs = model.entry("inputs").into_iter();
+        let several = inputs.flat_map(|inputs| {
+            let path = key_path(&path, &inputs.key);
+            let shapes = inputs.value.entries().iter();
+            shapes.filter_map(move |input| {
+                let shape = input.value.entry("shape")?;
+                Some((&shape.value, key_path(&key_path(&path, &input.key), &shape.key)))
+            })
+        });
+        for (shape, path) in one.into_iter().chain(several) {
+            let extents: Vec<f64> = shape.items().iter().filter_map(Node::as_f64).collect();
+            let elements: f64 = extents.iter().product();
+            // What is wrong with one extent alone has been said.
+            let usual = extents
+                .iter()
+                .all(|extent| (1.0..=f64::from(i32::MAX)).contains(extent));
+            if usual && elements > MOST_ELEMENTS {
+                let message =
+                    format!("a sample of {elements:.3e} numbers is larger than any that could be computed with");
+                self.report(shape.span, &path, message, None);
+            }
         }
     }
 
@@ -418,6 +446,17 @@ impl<'a> Rules<'a, '_> {
         }
     }
 
+    /// Bounds that some number can keep.
+    fn ordered(&mut self, bounds: &Node, path: &str) {
+        let number = |key| bounds.get(key).and_then(Node::as_f64);
+        if let (Some(min), Some(max), Some(entry)) = (number("min"), number("max"), bounds.entry("max"))
+            && min > max
+        {
+            let message = "`max` is less than `min`, so nothing can be within";
+            self.report(entry.value.span, &key_path(path, &entry.key), message, None);
+        }
+    }
+
     /// A gate holds a sensitivity step, and holds something.
     fn gate(&mut self, step: &Step<'_>, steps: &[Step<'_>]) {
         let body = &step.entry.value;
@@ -469,6 +508,9 @@ impl<'a> Rules<'a, '_> {
                 Some("for example: baseline: {min: 0.9}"),
             );
         }
+        if let Some(bounds) = parts[0] {
+            self.ordered(&bounds.value, &key_path(&step.path, &bounds.key));
+        }
         let Some(layers) = parts[1] else { return };
         let path = key_path(&step.path, &layers.key);
         if layers.value.entries().is_empty() && matches!(layers.value.data, Data::Map(_)) {
@@ -490,6 +532,7 @@ impl<'a> Rules<'a, '_> {
             if let Err(error) = entry.key.parse::<LayerPattern>() {
                 self.report(entry.span, &path, error.to_string(), None);
             }
+            self.ordered(&entry.value, &path);
             let bounds = ["max_drop", "min", "max"];
             if bounds.iter().all(|key| entry.value.get(key).is_none()) && matches!(entry.value.data, Data::Map(_)) {
                 self.report(entry.span, &path, "needs `max_drop`, `min` or `max`", None);
