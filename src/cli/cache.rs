@@ -2,6 +2,7 @@
 
 use super::waiting::WaitArgs;
 use super::{CliError, Exit, StoreArgs, answer, say, size};
+use crate::history;
 use crate::store::{Kind, Store, Tally, United};
 use clap::Subcommand;
 use std::fmt::Write;
@@ -21,7 +22,7 @@ enum Verb {
     Verify(#[command(flatten)] StoreArgs),
     /// Write a run's record and results into one file.
     Export {
-        /// The run, or the beginning of its id.
+        /// A run: its id, the beginning of it, `last`, `last_success`, or `last~1` for the one before.
         #[arg(value_name = "RUN")]
         run: String,
         /// The file to be written, a zip.
@@ -44,7 +45,13 @@ pub fn cache(args: &Args) -> Result<Exit, CliError> {
         Verb::Size(store) => answer(&sizes(&store.existing()?)?)?,
         Verb::Verify(store) => return verify(store),
         Verb::Export { run, file, store } => {
-            let packed = store.existing()?.export(run, file)?;
+            let store = store.existing()?;
+            // The store itself knows ids alone.
+            let id = match run.starts_with("last") {
+                true => history::find(&store, run, None)?.id,
+                false => run.clone(),
+            };
+            let packed = store.export(&id, file)?;
             let Tally { count, bytes } = packed;
             answer(&format!(
                 "{count} files, {} of results: {}\n",

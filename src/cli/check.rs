@@ -4,7 +4,6 @@ use super::load::Loaded;
 use super::{CliError, Exit, FileArgs, StoreArgs, answer, load, lockfile, say};
 use crate::pipeline::Failure;
 use crate::spec::Diagnostic;
-use crate::store::Store;
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
@@ -34,10 +33,13 @@ pub fn check(args: &Args) -> Result<Exit, CliError> {
         return Ok(Exit::StageFailed);
     }
     if args.locked {
-        lockfile::hold(&all, &Store::peek(&args.store.place()), true)?;
+        lockfile::hold(&all, &args.store.peek()?, true)?;
     }
     let mut moody = false;
     for loaded in all {
+        for missing in loaded.missing_hooks() {
+            tracing::warn!("{missing}");
+        }
         if args.plugins {
             match loaded.rehearse() {
                 Ok(lines) => {

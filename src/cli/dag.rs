@@ -1,6 +1,7 @@
 //! `dag FILE`: the stages as a drawing.
 
 use super::{CliError, Exit, FileArgs, answer, load};
+use crate::pipeline::{Dag, dot, mermaid};
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
@@ -23,11 +24,11 @@ enum Format {
 }
 
 pub fn dag(args: &Args) -> Result<Exit, CliError> {
-    for loaded in load::outlined(std::slice::from_ref(&args.file), &args.sets.sets)? {
-        answer(&match args.format {
-            Format::Mermaid => loaded.dag.mermaid(),
-            Format::Dot => loaded.dag.dot(loaded.name()),
-        })?;
-    }
+    let all = load::outlined(std::slice::from_ref(&args.file), &args.sets.sets)?;
+    let pipelines: Vec<(&str, &Dag)> = all.iter().map(|loaded| (loaded.name(), &loaded.dag)).collect();
+    answer(&match args.format {
+        Format::Mermaid => mermaid(&pipelines),
+        Format::Dot => dot(&pipelines),
+    })?;
     Ok(Exit::Done)
 }

@@ -30,7 +30,7 @@ pub struct Args {
 }
 
 pub fn diff(args: &Args) -> Result<Exit, CliError> {
-    let store = Store::peek(&args.store.place());
+    let store = args.store.peek()?;
     match &args.pipeline {
         None => {
             let before = history::find(&store, &args.before, None)?;

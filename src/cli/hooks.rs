@@ -22,7 +22,8 @@ pub fn run(name: &str, hook: &Hook, folder: &Path, run: &str, record: &Value) {
             hook.command[0],
             hook.timeout
         ),
-        Err(error) => tracing::warn!("{name}: cannot run {:?}: {error}", hook.command[0]),
+        // Even -q tells: whoever should have been told is not.
+        Err(error) => tracing::error!("{name}: cannot run {:?}: {error}", hook.command[0]),
     }
 }
 

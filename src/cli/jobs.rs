@@ -35,6 +35,17 @@ fn count_cores() -> Option<usize> {
     None
 }
 
+/// More threads than any machine has cores; the system refuses to start many more, and that is no end for a program.
+const MOST: usize = 1024;
+
+/// Reads a number of threads.
+pub fn parse(text: &str) -> Result<NonZeroUsize, String> {
+    match text.parse::<NonZeroUsize>() {
+        Ok(jobs) if jobs.get() <= MOST => Ok(jobs),
+        _ => Err(format!("write a number from 1 to {MOST}")),
+    }
+}
+
 /// Makes the one pool that all parallel work uses.
 pub fn set(jobs: NonZeroUsize) {
     let made = rayon::ThreadPoolBuilder::new()
@@ -43,5 +54,20 @@ pub fn set(jobs: NonZeroUsize) {
         .build_global();
     if let Err(error) = made {
         tracing::warn!("--jobs has no effect: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn threads_are_counted_within_reason() {
+        for (text, jobs) in [("1", 1), ("16", 16), ("1024", 1024)] {
+            assert_eq!(parse(text).map(|jobs| jobs.get()), Ok(jobs));
+        }
+        for bad in ["0", "1025", "100000", "99999999999999999999", "-1", "two", ""] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
     }
 }

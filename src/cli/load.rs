@@ -1,6 +1,6 @@
 //! Pipeline files, read and turned into stages; everything wrong with all of them is shown before anything happens.
 
-use super::{CliError, say};
+use super::{CliError, say, says_json};
 use crate::history::RunRecord;
 use crate::pipeline::{Dag, Failure, InputRecord, Stop};
 use crate::spec::{self, Diagnostic, Hook, Memory, Outside, Schedule, Set, Spec};
@@ -87,6 +87,11 @@ impl Loaded {
         self.shared.release();
     }
 
+    /// Hooks that cannot run where this runs; a run does its work without them.
+    pub fn missing_hooks(&self) -> Vec<Diagnostic> {
+        stages::missing_hooks(&self.shared)
+    }
+
     /// Lets the pipeline's plug-ins measure a batch several times, and tells what came of it.
     pub fn rehearse(&self) -> Result<Vec<String>, Failure> {
         stages::rehearse(&self.shared)
@@ -100,16 +105,33 @@ impl Loaded {
 
 /// Reads files as far as they say themselves what they mean; models and data are not looked at.
 pub fn outlined(files: &[PathBuf], sets: &[String]) -> Result<Vec<Loaded>, CliError> {
-    let mut diagnostics = Vec::new();
+    let outlines = outlines(files, sets);
+    match outlines.whole {
+        true => Ok(outlines.loaded),
+        false => Err(show(&outlines.faults)),
+    }
+}
+
+/// What files say themselves.
+struct Outlines {
+    loaded: Vec<Loaded>,
+    /// What is wrong with the others.
+    faults: Vec<Diagnostic>,
+    /// Whether all could be read and nothing is wrong.
+    whole: bool,
+}
+
+fn outlines(files: &[PathBuf], sets: &[String]) -> Outlines {
+    let mut faults = Vec::new();
     let mut loaded = Vec::new();
-    let mut unreadable = false;
+    let mut readable = true;
     let sets: Vec<Set> = sets.iter().map(|set| Set::new(set.as_str())).collect();
     for file in files {
         let content = match read(file) {
             Ok(content) => content,
             Err(error) => {
                 say(&format!("error: cannot read {}: {error}", file.display()));
-                unreadable = true;
+                readable = false;
                 continue;
             }
         };
@@ -121,13 +143,14 @@ pub fn outlined(files: &[PathBuf], sets: &[String]) -> Result<Vec<Loaded>, CliEr
                 .collect::<Result<Vec<_>, _>>()
         }) {
             Ok(members) => loaded.extend(members),
-            Err(more) => diagnostics.extend(more),
+            Err(more) => faults.extend(more),
         }
     }
-    if unreadable || !diagnostics.is_empty() {
-        return Err(show(&diagnostics));
+    Outlines {
+        loaded,
+        whole: readable && faults.is_empty(),
+        faults,
     }
-    Ok(loaded)
 }
 
 /// A recorded run's pipeline, as it was resolved then.
@@ -152,15 +175,23 @@ pub fn recorded(run: &RunRecord) -> Result<Loaded, CliError> {
     }
 }
 
-/// Reads files and all headers that they name.
+/// Reads files and all headers that they name. Where anything is wrong, all that is wrong is shown: one file's errors hide no
+/// other's.
 pub fn checked(files: &[PathBuf], sets: &[String]) -> Result<Vec<Loaded>, CliError> {
-    let loaded = outlined(files, sets)?;
-    let diagnostics: Vec<Diagnostic> = loaded.iter().flat_map(|one| stages::check(&one.shared)).collect();
-    if diagnostics.is_empty() {
-        Ok(loaded)
-    } else {
-        Err(show(&diagnostics))
+    let Outlines {
+        loaded,
+        mut faults,
+        whole,
+    } = outlines(files, sets);
+    faults.extend(loaded.iter().flat_map(|one| stages::check(&one.shared)));
+    if whole && faults.is_empty() {
+        return Ok(loaded);
     }
+    let invalid = show(&faults);
+    for message in unreadable(&loaded) {
+        say(&format!("error: {message}"));
+    }
+    Err(invalid)
 }
 
 /// Reads a file of which only the model matters.
@@ -230,8 +261,13 @@ fn read(file: &Path) -> std::io::Result<Vec<u8>> {
 
 pub fn show(diagnostics: &[Diagnostic]) -> CliError {
     let colour = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
-    if !diagnostics.is_empty() {
-        say(spec::render(diagnostics, colour).trim_end());
+    // One JSON object an error; for people all in one.
+    let together = match says_json() {
+        true => 1,
+        false => diagnostics.len().max(1),
+    };
+    for some in diagnostics.chunks(together) {
+        say(spec::render(some, colour).trim_end());
     }
     CliError::Invalid
 }

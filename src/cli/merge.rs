@@ -21,7 +21,7 @@ pub struct Args {
     wait: WaitArgs,
     /// How progress is shown on stderr.
     #[arg(long, value_enum, default_value_t, value_name = "MODE")]
-    progress: Mode,
+    pub progress: Mode,
 }
 
 pub fn merge(args: &Args, quiet: bool, format: LogFormat, logs: impl FnOnce(MultiProgress)) -> Result<Exit, CliError> {

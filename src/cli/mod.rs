@@ -32,15 +32,17 @@ pub use exit::Exit;
 
 use crate::history::HistoryError;
 use crate::pipeline::RunError;
-use crate::report::{LogFormat, Verbosity, init_logs};
+use crate::report::{LogFormat, Mode, Verbosity, init_logs};
 use crate::schedule::ScheduleError;
 use crate::store::{Store, StoreError};
 use clap::{ArgAction, Parser, Subcommand};
 use indicatif::MultiProgress;
+use serde_json::json;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Tells which parts of a neural network can be cut, from a declarative pipeline file.
 #[derive(Debug, Parser)]
@@ -51,6 +53,25 @@ struct Cli {
     #[command(flatten)]
     logs: LogArgs,
 }
+
+impl Cli {
+    /// How log lines look: beside events that are JSON, lines of text would be in the way of whoever parses them.
+    fn log_format(&self) -> LogFormat {
+        match &self.verb {
+            Verb::Run(run::Args { progress, .. })
+            | Verb::Merge(merge::Args { progress, .. })
+            | Verb::Reproduce(reproduce::Args { progress, .. })
+                if *progress == Mode::Json =>
+            {
+                LogFormat::Json
+            }
+            _ => self.logs.log_format,
+        }
+    }
+}
+
+/// Whether what is said on stderr is JSON.
+static JSON: AtomicBool = AtomicBool::new(false);
 
 #[derive(Debug, clap::Args)]
 struct LogArgs {
@@ -124,13 +145,13 @@ struct PlaceArgs {
 
 impl PlaceArgs {
     /// Opens the store, which is made when it is not there.
-    fn open(&self) -> Result<Store, StoreError> {
-        self.store.open()?.with_also(&self.also_store)
+    fn open(&self) -> Result<Store, CliError> {
+        Ok(self.store.open()?.with_also(&self.also_store)?)
     }
 
     /// The store, only to be looked at.
-    fn peek(&self) -> Result<Store, StoreError> {
-        Store::peek(&self.store.place()).with_also(&self.also_store)
+    fn peek(&self) -> Result<Store, CliError> {
+        Ok(self.store.peek()?.with_also(&self.also_store)?)
     }
 }
 
@@ -144,19 +165,35 @@ struct StoreArgs {
 
 impl StoreArgs {
     /// Opens the store, which is made when it is not there.
-    fn open(&self) -> Result<Store, StoreError> {
-        Store::open(&self.place())
+    fn open(&self) -> Result<Store, CliError> {
+        Ok(Store::open(&self.place()?)?)
     }
 
     /// Opens the store, which must be there.
-    fn existing(&self) -> Result<Store, StoreError> {
-        Store::existing(&self.place())
+    fn existing(&self) -> Result<Store, CliError> {
+        Ok(Store::existing(&self.place()?)?)
     }
 
-    fn place(&self) -> PathBuf {
+    /// The store, only to be looked at.
+    fn peek(&self) -> Result<Store, CliError> {
+        Ok(Store::peek(&self.place()?))
+    }
+
+    fn place(&self) -> Result<PathBuf, CliError> {
         let from_environment = || std::env::var_os("SECATEUR_STORE").filter(|value| !value.is_empty());
         let named = self.store.clone().or_else(|| from_environment().map(PathBuf::from));
-        named.unwrap_or_else(|| PathBuf::from(".secateur"))
+        folder(named.unwrap_or_else(|| PathBuf::from(".secateur")), "--store")
+    }
+}
+
+/// A folder that is there, or can be made, as far as that can be seen now.
+fn folder(path: PathBuf, flag: &str) -> Result<PathBuf, CliError> {
+    match path.metadata() {
+        Ok(data) if !data.is_dir() => {
+            let message = format!("{} is a file: name a folder with {flag}", path.display());
+            Err(CliError::Usage(message))
+        }
+        _ => Ok(path),
     }
 }
 
@@ -205,11 +242,13 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
             verbose: cli.logs.verbose,
             quiet: cli.logs.quiet,
         };
-        let logs = |bars: MultiProgress| init_logs(cli.logs.log_format, verbosity, bars);
+        let format = cli.log_format();
+        JSON.store(format == LogFormat::Json, Ordering::Relaxed);
+        let logs = |bars: MultiProgress| init_logs(format, verbosity, bars);
         let result = match &cli.verb {
-            Verb::Run(args) => run::run(args, verbosity.quiet, cli.logs.log_format, logs),
-            Verb::Merge(args) => merge::merge(args, verbosity.quiet, cli.logs.log_format, logs),
-            Verb::Reproduce(args) => reproduce::reproduce(args, cli.logs.log_format, logs),
+            Verb::Run(args) => run::run(args, verbosity.quiet, format, logs),
+            Verb::Merge(args) => merge::merge(args, verbosity.quiet, format, logs),
+            Verb::Reproduce(args) => reproduce::reproduce(args, verbosity.quiet, format, logs),
             other => {
                 logs(MultiProgress::new());
                 match other {
@@ -255,9 +294,26 @@ fn bug_message(panic: &str) -> String {
     )
 }
 
-/// Writes a line to stderr, whoever listens.
+/// Writes a line to stderr, whoever listens: where logs are JSON, as they look.
 fn say(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let line = match says_json() {
+        true => json_line(text),
+        false => text.to_owned(),
+    };
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+fn says_json() -> bool {
+    JSON.load(Ordering::Relaxed)
+}
+
+fn json_line(text: &str) -> String {
+    let (level, message) = match text.strip_prefix("error: ") {
+        Some(message) => ("ERROR", message),
+        None => ("INFO", text),
+    };
+    let timestamp = jiff::Timestamp::now().to_string();
+    json!({"timestamp": timestamp, "level": level, "fields": {"message": message}}).to_string()
 }
 
 /// Writes results to stdout. A reader that has gone away (`| head`) is no error.
@@ -277,6 +333,33 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn json_progress_has_json_logs_and_errors() {
+        let format = |words: &str| Cli::try_parse_from(words.split(' ')).map(|cli| cli.log_format());
+        for (words, wanted) in [
+            ("secateur run x.yaml", LogFormat::Text),
+            ("secateur run x.yaml --progress plain", LogFormat::Text),
+            ("secateur run x.yaml --progress json", LogFormat::Json),
+            ("secateur merge x.yaml --progress json", LogFormat::Json),
+            ("secateur reproduce last --progress json", LogFormat::Json),
+            ("secateur check x.yaml --log-format json", LogFormat::Json),
+        ] {
+            assert_eq!(format(words).ok(), Some(wanted), "{words}");
+        }
+        for (text, level, message) in [
+            ("error: no store\nat all", "ERROR", "no store\nat all"),
+            ("wrote x", "INFO", "wrote x"),
+        ] {
+            let line = json_line(text);
+            let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+            assert_eq!(
+                (&value["level"], &value["fields"]["message"]),
+                (&json!(level), &json!(message))
+            );
+            assert!(!line.contains('\n'));
+        }
     }
 
     #[test]

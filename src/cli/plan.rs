@@ -23,7 +23,7 @@ pub struct Args {
     #[arg(long, value_name = "ID")]
     only: Vec<String>,
     /// How many threads a run would have [default: physical cores].
-    #[arg(long, short, value_name = "N")]
+    #[arg(long, short, value_name = "N", value_parser = jobs::parse)]
     jobs: Option<NonZeroUsize>,
     /// How much memory a run should stay within, such as 8GiB [default: the file's `resources`, else half of what is free].
     #[arg(long, value_name = "SIZE")]

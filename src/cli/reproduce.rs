@@ -11,26 +11,31 @@ use std::num::NonZeroUsize;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A run: its id, the beginning of it, `last`, or `last_success`.
+    /// A run: its id, the beginning of it, `last`, `last_success`, or `last~1` for the one before.
     #[arg(value_name = "RUN")]
     run: String,
     #[command(flatten)]
     store: StoreArgs,
     /// How many threads compute [default: physical cores]. Results are the same with any number.
-    #[arg(long, short, value_name = "N")]
+    #[arg(long, short, value_name = "N", value_parser = jobs::parse)]
     jobs: Option<NonZeroUsize>,
     /// How progress is shown on stderr.
     #[arg(long, value_enum, default_value_t, value_name = "MODE")]
-    progress: Mode,
+    pub progress: Mode,
 }
 
-pub fn reproduce(args: &Args, format: LogFormat, logs: impl FnOnce(MultiProgress)) -> Result<Exit, CliError> {
-    let reporter = Reporter::new(args.progress, format);
+pub fn reproduce(
+    args: &Args,
+    quiet: bool,
+    format: LogFormat,
+    logs: impl FnOnce(MultiProgress),
+) -> Result<Exit, CliError> {
+    let reporter = Reporter::new(args.progress.under(quiet), format);
     logs(reporter.bars());
     let stop = Stop::default();
     signals::listen(&stop);
     jobs::set(args.jobs.unwrap_or_else(jobs::physical_cores));
-    let store = Store::peek(&args.store.place());
+    let store = args.store.peek()?;
     let recorded = history::find(&store, &args.run, None)?;
     if !recorded.stages.iter().any(StageEntry::is_done) {
         let id = &recorded.id;

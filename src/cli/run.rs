@@ -4,7 +4,7 @@ use super::load::{self, Loaded};
 use super::lockfile;
 use super::recording::Recording;
 use super::waiting::WaitArgs;
-use super::{CliError, Exit, FileArgs, PlaceArgs, answer, catch, end_of, jobs, signals};
+use super::{CliError, Exit, FileArgs, PlaceArgs, answer, catch, end_of, folder, jobs, signals};
 use crate::pipeline::{
     Event, Options, Output, Record, RunError, Share, Sink, Stage, StageRecord, Stop, Waiting, execute,
 };
@@ -28,7 +28,7 @@ pub struct Args {
     #[command(flatten)]
     place: PlaceArgs,
     /// How many threads compute [default: physical cores]. Results are the same with any number.
-    #[arg(long, short, value_name = "N")]
+    #[arg(long, short, value_name = "N", value_parser = jobs::parse)]
     jobs: Option<NonZeroUsize>,
     /// How much memory to stay within, such as 8GiB: less is measured at once [default: the file's `resources`, else half of
     /// what is free]. Results are the same with any.
@@ -63,7 +63,7 @@ pub struct Args {
     shard: Share,
     /// How progress is shown on stderr.
     #[arg(long, value_enum, default_value_t, value_name = "MODE")]
-    progress: Mode,
+    pub progress: Mode,
 }
 
 impl Args {
@@ -101,12 +101,7 @@ pub fn run_after(
     logs: impl FnOnce(MultiProgress),
     prepare: impl FnOnce(&Store) -> Result<(), CliError>,
 ) -> Result<Exit, CliError> {
-    let mode = if quiet && args.progress == Mode::Auto {
-        Mode::None
-    } else {
-        args.progress
-    };
-    let reporter = Reporter::new(mode, format);
+    let reporter = Reporter::new(args.progress.under(quiet), format);
     logs(reporter.bars());
     let stop = Stop::default();
     signals::listen(&stop);
@@ -115,6 +110,9 @@ pub fn run_after(
         return Ok(Exit::Incomplete);
     }
     let loaded = load::checked(&args.files, &args.file.sets)?;
+    if let Some(output) = &args.place.output {
+        folder(output.clone(), "--output")?;
+    }
     load::lowering(&loaded, !args.no_lowering);
     load::limit(&loaded, args.memory.as_ref());
     refuse_shared_folders(args, &loaded)?;
@@ -184,7 +182,7 @@ fn run_one(args: &Args, loaded: &Loaded, store: &Store, stop: &Stop, sink: &dyn 
     loaded.release();
     loaded.remember_model(store);
     let exit = Exit::of_run(&run, args.keep_going);
-    output.remove_gone(&ids, &crate::stages::names_of_kind)?;
+    output.remove_gone(&run.stages, &crate::stages::names_of_kind)?;
     output.write_record(&Record {
         version: 1,
         name: loaded.name().into(),

@@ -3,7 +3,6 @@
 use super::{CliError, Exit, StoreArgs, answer};
 use crate::history::{self, RunRecord};
 use crate::report::{run_details, run_table};
-use crate::store::Store;
 use serde_json::{Value, json};
 
 #[derive(Debug, clap::Args)]
@@ -55,7 +54,7 @@ struct Show {
 pub fn runs(args: &Args) -> Result<Exit, CliError> {
     match &args.verb {
         Some(Verb::Show(show)) => {
-            let run = history::find(&Store::peek(&show.store.place()), &show.run, None)?;
+            let run = history::find(&show.store.peek()?, &show.run, None)?;
             answer(&match show.json {
                 true => pretty(&run.to_value()),
                 false => run_details(&run),
@@ -79,7 +78,7 @@ fn pin(args: &Pin, pinned: bool) -> Result<(), CliError> {
 }
 
 fn list(args: &Args) -> Result<(), CliError> {
-    let mut found = history::runs(&Store::peek(&args.store.place()), args.pipeline.as_deref())?;
+    let mut found = history::runs(&args.store.peek()?, args.pipeline.as_deref())?;
     found.reverse();
     answer(&match args.json {
         true => pretty(&found.iter().map(outline).collect()),

@@ -141,7 +141,7 @@ fn install(args: &Install) -> Result<Exit, CliError> {
     let job = Job {
         program: std::env::current_exe().map_err(|source| file_error(Path::new("secateur"), source))?,
         file: whole(&args.file)?,
-        store: whole(&args.place.store.place())?,
+        store: whole(&args.place.store.place()?)?,
         sets: args.sets.sets.clone(),
         folder,
         output,

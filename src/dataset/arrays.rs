@@ -183,11 +183,19 @@ impl Arrays {
                 wanted: conversions.len(),
             });
         }
-        let inputs = inputs.into_iter().map(Array::open).collect::<Result<Vec<_>, _>>()?;
-        for (input, conversion) in inputs.iter().zip(conversions) {
-            conversion.accepts(input.dtype, input.row(), &input.place.title())?;
+        let mut faults = Vec::new();
+        let mut note = |opened: Result<Array, DatasetError>| opened.map_err(|fault| faults.push(fault)).ok();
+        let accepted = |(place, conversion): (Place, &Conversion)| {
+            let array = Array::open(place)?;
+            conversion.accepts(array.dtype, array.row(), &array.place.title())?;
+            Ok(array)
+        };
+        let pairs = inputs.into_iter().zip(conversions);
+        let inputs: Vec<Array> = pairs.filter_map(|pair| note(accepted(pair))).collect();
+        let targets = targets.and_then(|targets| note(Array::open(targets)));
+        if let Some(fault) = DatasetError::of(faults) {
+            return Err(fault);
         }
-        let targets = targets.map(Array::open).transpose()?;
         let Some((first, others)) = inputs.split_first() else {
             return Err(DatasetError::Empty);
         };

@@ -1,5 +1,6 @@
 //! What can be wrong with a dataset: one enum, each variant naming file and sample where there is one.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 
@@ -63,6 +64,9 @@ pub enum DatasetError {
     Foreign(String),
     #[error("stopped")]
     Stopped,
+    /// Faults that do not hide each other; more than one.
+    #[error("{}", together(.0))]
+    Several(Vec<DatasetError>),
     #[error("{origin} has no tensor for {}, but {found}", input.title())]
     NoTensor {
         origin: String,
@@ -75,4 +79,29 @@ pub enum DatasetError {
     Undrawn { origin: String },
     #[error("the thread that reads the dataset stopped: {0}")]
     Reader(String),
+}
+
+fn together(faults: &[DatasetError]) -> String {
+    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+impl DatasetError {
+    /// All that was found as one; none where nothing was.
+    pub(super) fn of(mut faults: Vec<DatasetError>) -> Option<DatasetError> {
+        // One broken file is one fault, whatever was looked for in it.
+        let mut said = BTreeSet::new();
+        faults.retain(|fault| said.insert(fault.to_string()));
+        match faults.len() {
+            0 | 1 => faults.pop(),
+            _ => Some(DatasetError::Several(faults)),
+        }
+    }
+
+    /// The single faults.
+    pub fn each(&self) -> &[DatasetError] {
+        match self {
+            DatasetError::Several(faults) => faults,
+            one => std::slice::from_ref(one),
+        }
+    }
 }

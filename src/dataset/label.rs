@@ -20,6 +20,20 @@ impl Label {
         }
     }
 
+    /// The label's name among files and fields.
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Label::Text(name) | Label::Json(name) => name,
+        }
+    }
+
+    /// The fields of a file that lacks the label's; none where it has that, or holds none.
+    pub(super) fn fields_instead(&self, bytes: &[u8]) -> Option<Vec<String>> {
+        let Label::Json(field) = self else { return None };
+        let object: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(bytes).ok()?;
+        (!object.contains_key(field)).then(|| object.keys().cloned().collect())
+    }
+
     /// The class that a file tells, or what is wrong with it.
     pub(super) fn read(&self, bytes: &[u8]) -> Result<i64, String> {
         let text = std::str::from_utf8(bytes).map_err(|_| "not text")?;

@@ -22,6 +22,9 @@ const ENDINGS: [&str; 3] = [".tar", ".tar.gz", ".tgz"];
 /// The largest file that may be a label.
 const LARGEST_LABEL: u64 = 1 << 20;
 
+/// The ending of labels where nothing is said.
+const USUAL_LABEL: &str = "cls";
+
 /// The samples of some archives.
 pub(super) struct WebDataset {
     frame: Frame,
@@ -43,6 +46,8 @@ struct Pending {
     key: String,
     image: Option<Member>,
     label: Option<Member>,
+    /// Of all its files.
+    endings: Vec<String>,
 }
 
 impl WebDataset {
@@ -105,7 +110,9 @@ impl WebDataset {
                 key,
                 image: None,
                 label: None,
+                endings: Vec::new(),
             });
+            sample.endings.push(ending.clone());
             let is_image = match image {
                 Some(wanted) => ending == wanted,
                 None => EXTENSIONS.contains(&ending.as_str()),
@@ -127,16 +134,35 @@ impl WebDataset {
     /// Notes one sample whose members are all known.
     fn finish(&mut self, shard: usize, tar: &mut Tar, done: Pending, label: &Label) -> Result<(), DatasetError> {
         let path = &self.shards[shard];
-        // Whether there are labels is the first sample's to say.
-        if self.samples.is_empty() {
+        // Whether there are labels is the first sample's to say; what was asked for by another name than the usual has to be
+        // there.
+        let first = self.samples.is_empty();
+        let missing = |what, have| {
+            let place = format!("{}, sample {:?}", path.display(), done.key);
+            let name = label.name().to_owned();
+            DatasetError::Data(DataError::NoSuchName {
+                place,
+                what,
+                name,
+                have,
+            })
+        };
+        if first {
             self.labelled = done.label.is_some();
+            if !self.labelled && label.ending() != USUAL_LABEL {
+                return Err(missing("label", done.endings));
+            }
         }
         let Some(image) = done.image else {
             return Err(malformed(path, format!("the sample {:?} has no image", done.key)));
         };
         let class = match done.label {
             Some(member) if member.size <= LARGEST_LABEL => {
-                let class = label.read(&tar.read(&member)?);
+                let content = tar.read(&member)?;
+                if let Some(fields) = label.fields_instead(&content).filter(|_| first) {
+                    return Err(missing("field", fields));
+                }
+                let class = label.read(&content);
                 class.map_err(|problem| malformed(path, format!("{}: {problem}", member.name)))?
             }
             Some(member) => return Err(malformed(path, format!("{}: too large for a label", member.name))),

@@ -30,9 +30,13 @@ pub fn open(path: &Path, name: &str) -> Result<Rows, DataError> {
     let place = path.display().to_string();
     let entries = entries(path)?;
     let Some(entry) = entries.iter().find(|entry| array_name(&entry.name) == name) else {
-        let names: Vec<&str> = entries.iter().map(|entry| array_name(&entry.name)).take(20).collect();
-        let problem = format!("there is no array {name:?}; it holds {}", names.join(", "));
-        return Err(DataError::malformed(&place, problem));
+        let have = entries.iter().map(|entry| array_name(&entry.name).to_owned());
+        return Err(DataError::NoSuchName {
+            place,
+            what: "array",
+            name: name.to_owned(),
+            have: have.collect(),
+        });
     };
     let place = format!("{place}, array {name:?}");
     let coding = match entry.method {

@@ -75,14 +75,13 @@ impl Table {
             .iter()
             .position(|column| column.path().string() == name);
         let Some(leaf) = found else {
-            let names: Vec<String> = schema
-                .columns()
-                .iter()
-                .map(|column| column.path().string())
-                .take(20)
-                .collect();
-            let problem = format!("there is no column {name:?}; it has {}", names.join(", "));
-            return Err(DataError::malformed(&self.place, problem));
+            let have = schema.columns().iter().map(|column| column.path().string());
+            return Err(DataError::NoSuchName {
+                place: self.place.clone(),
+                what: "column",
+                name: name.to_owned(),
+                have: have.collect(),
+            });
         };
         let column = schema.column(leaf);
         if column.max_rep_level() > 0 {

@@ -16,6 +16,14 @@ pub enum DataError {
     Io { place: String, error: io::Error },
     #[error("{place}: {problem}")]
     Malformed { place: String, problem: String },
+    /// What was asked for by name is not there.
+    #[error("{place}: there is no {what} {name:?}; it holds {}", some(have))]
+    NoSuchName {
+        place: String,
+        what: &'static str,
+        name: String,
+        have: Vec<String>,
+    },
     #[error("{place}: rows {start}..{end} are not among its {rows}")]
     OutOfRange {
         place: String,
@@ -23,6 +31,14 @@ pub enum DataError {
         end: usize,
         rows: usize,
     },
+}
+
+/// The first of the names.
+fn some(names: &[String]) -> String {
+    match names {
+        [] => "none".to_owned(),
+        names => names[..names.len().min(20)].join(", "),
+    }
 }
 
 impl DataError {

@@ -39,9 +39,12 @@ pub fn open(path: &Path, name: &str) -> Result<Rows, DataError> {
     let place = path.display().to_string();
     let headers = headers(path)?;
     let Some((_, header)) = headers.iter().find(|(found, _)| found == name) else {
-        let names: Vec<&str> = headers.iter().map(|(name, _)| name.as_str()).take(20).collect();
-        let problem = format!("there is no tensor {name:?}; it holds {}", names.join(", "));
-        return Err(DataError::malformed(&place, problem));
+        return Err(DataError::NoSuchName {
+            place,
+            what: "tensor",
+            name: name.to_owned(),
+            have: headers.into_iter().map(|(name, _)| name).collect(),
+        });
     };
     let place = format!("{place}, tensor {name:?}");
     let source = Source::open(path, Coding::Plain, 0, u64::MAX, None).map_err(|error| DataError::io(&place, error))?;

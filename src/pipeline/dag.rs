@@ -97,31 +97,6 @@ impl Dag {
         edges
     }
 
-    /// The stages as a Mermaid flowchart.
-    pub fn mermaid(&self) -> String {
-        let mut text = String::from("flowchart TD\n");
-        for &index in &self.order {
-            let _ = writeln!(text, "    s{index}[\"{}\"]", self.label(index, "<br/>"));
-        }
-        for (from, to) in self.edges() {
-            let _ = writeln!(text, "    s{from} --> s{to}");
-        }
-        text
-    }
-
-    /// The stages in Graphviz' language.
-    pub fn dot(&self, name: &str) -> String {
-        let mut text = format!("digraph \"{name}\" {{\n    node [shape=box];\n");
-        for &index in &self.order {
-            let _ = writeln!(text, "    s{index} [label=\"{}\"];", self.label(index, "\\n"));
-        }
-        for (from, to) in self.edges() {
-            let _ = writeln!(text, "    s{from} -> s{to};");
-        }
-        text.push_str("}\n");
-        text
-    }
-
     fn label(&self, index: usize, line: &str) -> String {
         let stage = &self.stages[index];
         if stage.id() == stage.kind() {
@@ -129,6 +104,61 @@ impl Dag {
         }
         format!("{}{line}{}", stage.id(), stage.kind())
     }
+}
+
+/// Pipelines as one Mermaid flowchart; several are a frame each.
+pub fn mermaid(pipelines: &[(&str, &Dag)]) -> String {
+    let mut text = String::from("flowchart TD\n");
+    for (name, dag, prefix) in framed(pipelines) {
+        if !prefix.is_empty() {
+            let _ = writeln!(text, "    subgraph {prefix}[\"{name}\"]");
+        }
+        for &index in &dag.order {
+            let _ = writeln!(text, "    {prefix}s{index}[\"{}\"]", dag.label(index, "<br/>"));
+        }
+        for (from, to) in dag.edges() {
+            let _ = writeln!(text, "    {prefix}s{from} --> {prefix}s{to}");
+        }
+        if !prefix.is_empty() {
+            text.push_str("    end\n");
+        }
+    }
+    text
+}
+
+/// Pipelines as one graph in Graphviz' language; several are a frame each.
+pub fn dot(pipelines: &[(&str, &Dag)]) -> String {
+    let name = match pipelines {
+        [(name, _)] => name,
+        _ => "pipelines",
+    };
+    let mut text = format!("digraph \"{name}\" {{\n    node [shape=box];\n");
+    for (name, dag, prefix) in framed(pipelines) {
+        if !prefix.is_empty() {
+            let _ = writeln!(text, "    subgraph cluster_{prefix} {{\n    label=\"{name}\";");
+        }
+        for &index in &dag.order {
+            let _ = writeln!(text, "    {prefix}s{index} [label=\"{}\"];", dag.label(index, "\\n"));
+        }
+        for (from, to) in dag.edges() {
+            let _ = writeln!(text, "    {prefix}s{from} -> {prefix}s{to};");
+        }
+        if !prefix.is_empty() {
+            text.push_str("    }\n");
+        }
+    }
+    text.push_str("}\n");
+    text
+}
+
+/// Each with what tells its stages from those of the others.
+fn framed<'a>(pipelines: &'a [(&str, &Dag)]) -> impl Iterator<Item = (&'a str, &'a Dag, String)> {
+    let prefix = |at: usize| match pipelines.len() {
+        1 => String::new(),
+        _ => format!("p{at}"),
+    };
+    let numbered = pipelines.iter().enumerate();
+    numbered.map(move |(at, &(name, dag))| (name, dag, prefix(at)))
 }
 
 /// Kahn's order; among stages that could run, the first given goes first.
@@ -190,14 +220,31 @@ mod tests {
     }
 
     #[test]
+    fn several_pipelines_are_one_drawing() -> Result<(), DagError> {
+        let (a, b) = (dag(&[("a", &[])])?, dag(&[("b", &["c"]), ("c", &[])])?);
+        let pipelines = [("x-1", &a), ("x-2", &b)];
+        assert_eq!(
+            mermaid(&pipelines),
+            "flowchart TD\n    subgraph p0[\"x-1\"]\n    p0s0[\"a<br/>fake\"]\n    end\n    subgraph p1[\"x-2\"]\n    \
+             p1s1[\"c<br/>fake\"]\n    p1s0[\"b<br/>fake\"]\n    p1s1 --> p1s0\n    end\n"
+        );
+        let drawn = dot(&pipelines);
+        assert!(drawn.starts_with("digraph \"pipelines\" {") && drawn.matches("digraph").count() == 1);
+        assert!(
+            drawn.contains("subgraph cluster_p1 {\n    label=\"x-2\";\n    p1s1 [") && drawn.contains("p1s1 -> p1s0;")
+        );
+        Ok(())
+    }
+
+    #[test]
     fn drawings() -> Result<(), DagError> {
         let dag = dag(&[("b", &["a"]), ("a", &[])])?;
         assert_eq!(
-            dag.mermaid(),
+            mermaid(&[("x", &dag)]),
             "flowchart TD\n    s1[\"a<br/>fake\"]\n    s0[\"b<br/>fake\"]\n    s1 --> s0\n"
         );
         assert_eq!(
-            dag.dot("x"),
+            dot(&[("x", &dag)]),
             "digraph \"x\" {\n    node [shape=box];\n    s1 [label=\"a\\nfake\"];\n    s0 [label=\"b\\nfake\"];\n    s1 -> s0;\n}\n"
         );
         Ok(())

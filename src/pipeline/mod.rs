@@ -11,7 +11,7 @@ mod plan;
 mod record;
 mod share;
 
-pub use dag::{Dag, DagError};
+pub use dag::{Dag, DagError, dot, mermaid};
 pub use events::{Event, Sink, Stop, Waiting};
 pub use execute::{Options, Run, RunError, StageRun, execute};
 pub use output::Output;

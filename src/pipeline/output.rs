@@ -3,8 +3,8 @@
 //! Owns what is replaced, left alone and deleted there. Only files that a step may write, in folders that an earlier
 //! `run.json` names, are ever deleted; whatever else lies there is the user's.
 
-use super::{Previous, Record, Stage};
-use crate::store::{Artifact, Busy, Lock, Patience, StoreError, files};
+use super::{Previous, Record, Stage, StageRun};
+use crate::store::{Artifact, Busy, Key, Lock, Patience, Store, StoreError, files};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -74,7 +74,7 @@ impl Output {
     }
 
     /// Deletes a step's results where they are not those of `key` (none: whatever they are).
-    pub(super) fn clear_stale(&self, stage: &dyn Stage, key: Option<crate::store::Key>) -> Result<(), StoreError> {
+    pub(super) fn clear_stale(&self, stage: &dyn Stage, key: Option<Key>) -> Result<(), StoreError> {
         let Some(previous) = self.previous.stages.get(stage.id()) else {
             return Ok(());
         };
@@ -84,14 +84,66 @@ impl Output {
         remove_step(&self.folder.join(stage.id()), stage.names())
     }
 
-    /// Deletes the folders of steps that an earlier run made and this pipeline has not.
+    /// Deletes a step's results that are not those of `key`, whatever run left them; false where there are none now.
+    ///
+    /// The record tells, or, where the step was not asked for in the run before either, the artifact of that key.
+    pub(super) fn keep_only(&self, stage: &dyn Stage, key: Key, store: &Store) -> Result<bool, StoreError> {
+        let known = self.previous.stages.get(stage.id()).and_then(|before| before.key);
+        if known == Some(key) {
+            return Ok(true);
+        }
+        if let Some(artifact) = store.artifact(key)?.filter(|_| known.is_none())
+            && self.holds(stage, &artifact)?
+        {
+            return Ok(true);
+        }
+        self.clear_stale(stage, None)?;
+        Ok(false)
+    }
+
+    /// Whether a step's folder holds an artifact's files as they are.
+    fn holds(&self, stage: &dyn Stage, artifact: &Artifact) -> Result<bool, StoreError> {
+        let folder = self.folder.join(stage.id());
+        for name in artifact.files.keys().filter(|name| !name.starts_with('.')) {
+            let bytes = artifact.read(name)?;
+            if bytes.is_none() || files::read(&folder.join(name))? != bytes {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether an earlier run left a folder of this step.
+    pub(super) fn has(&self, stage: &dyn Stage) -> bool {
+        self.previous.stages.contains_key(stage.id()) && self.folder.join(stage.id()).is_dir()
+    }
+
+    /// Deletes what steps of an earlier run left that this pipeline has not, or has as another kind.
     ///
     /// `names` tells which files a kind of step writes.
-    pub fn remove_gone(&self, ids: &[&str], names: &dyn Fn(&str) -> &'static [&'static str]) -> Result<(), StoreError> {
-        for (id, stage) in &self.previous.stages {
+    pub fn remove_gone(
+        &self,
+        stages: &[StageRun],
+        names: &dyn Fn(&str) -> &'static [&'static str],
+    ) -> Result<(), StoreError> {
+        for (id, before) in &self.previous.stages {
             let plain = !id.is_empty() && !id.contains('/') && id != "." && id != "..";
-            if plain && !ids.contains(&id.as_str()) {
-                remove_step(&self.folder.join(id), names(&stage.kind))?;
+            if !plain {
+                continue;
+            }
+            let folder = self.folder.join(id);
+            match stages.iter().find(|stage| stage.id == *id) {
+                None => remove_step(&folder, names(&before.kind))?,
+                Some(now) if now.kind != before.kind => {
+                    let kept = names(now.kind);
+                    let gone: Vec<&str> = names(&before.kind)
+                        .iter()
+                        .copied()
+                        .filter(|name| !kept.contains(name))
+                        .collect();
+                    remove_files(&folder, &gone)?;
+                }
+                Some(_) => {}
             }
         }
         Ok(())
@@ -121,14 +173,22 @@ fn written(folder: &Path, names: &[&str]) -> Result<Vec<String>, StoreError> {
     Ok(found)
 }
 
-/// Deletes a step's files, and its folder when nothing of the user's is in it.
-fn remove_step(folder: &Path, names: &[&str]) -> Result<(), StoreError> {
+/// Deletes files of a step; false where it has no folder.
+fn remove_files(folder: &Path, names: &[&str]) -> Result<bool, StoreError> {
     // Never through a link: what it points at was not made here.
     if !fs::symlink_metadata(folder).is_ok_and(|data| data.is_dir()) {
-        return Ok(());
+        return Ok(false);
     }
     for name in written(folder, names)? {
         remove_file(&folder.join(name))?;
+    }
+    Ok(true)
+}
+
+/// Deletes a step's files, and its folder when nothing of the user's is in it.
+fn remove_step(folder: &Path, names: &[&str]) -> Result<(), StoreError> {
+    if !remove_files(folder, names)? {
+        return Ok(());
     }
     remove_rubbish(folder)?;
     match fs::remove_dir(folder) {

@@ -38,6 +38,16 @@ pub enum Mode {
     None,
 }
 
+impl Mode {
+    /// The mode under `-q`: what was asked for by name is shown all the same.
+    pub fn under(self, quiet: bool) -> Mode {
+        match self {
+            Mode::Auto if quiet => Mode::None,
+            mode => mode,
+        }
+    }
+}
+
 /// Shows events on stderr.
 pub struct Reporter {
     view: View,
@@ -128,6 +138,17 @@ fn remaining(elapsed: f64, done: u64, total: u64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn quiet_shows_only_what_was_asked_for() {
+        for (mode, quiet, shown) in [
+            (Mode::Auto, true, Mode::None),
+            (Mode::Auto, false, Mode::Auto),
+            (Mode::Json, true, Mode::Json),
+        ] {
+            assert_eq!(mode.under(quiet), shown);
+        }
+    }
 
     #[test]
     fn durations() {

@@ -111,7 +111,8 @@ impl<'a> Checker<'a> {
             .any(|plain| has_type(plain, "string"));
         let help = match &node.data {
             Data::Number(_, text) if texts => Some(format!("write it in quotes: \"{}\"", shorten(text))),
-            Data::Text(text) if !texts && text.parse::<f64>().is_ok() => {
+            // Not every word that looks like a number is one (`014`): only what quotes alone keep from it.
+            Data::Text(text) if !texts && matches!(plain(text.clone()), Data::Number(..)) => {
                 Some(format!("write it without quotes: {}", shorten(text)))
             }
             Data::Bool(value) if texts => Some(format!("write it in quotes: \"{value}\"")),

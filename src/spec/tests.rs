@@ -133,6 +133,21 @@ fn every_broken_file_gives_its_errors() {
 }
 
 #[test]
+fn only_quotes_are_to_be_taken_away() {
+    for (written, quoted) in [
+        ("\"32\"", true),
+        ("'1e3'", true),
+        ("014", false),
+        ("0_x", false),
+        ("1e400", false),
+    ] {
+        let faults = read_text(BASE.replace("count: 100", &format!("count: {written}")), &[]).unwrap_err();
+        let help = faults[0].help.as_deref().unwrap_or_default();
+        assert_eq!(help.contains("without quotes"), quoted, "{written}: {help}");
+    }
+}
+
+#[test]
 fn every_error_names_a_place_in_the_file() {
     for case in all_cases() {
         let sets: Vec<&str> = case.sets.iter().map(String::as_str).collect();

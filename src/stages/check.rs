@@ -12,16 +12,40 @@ use crate::spec::{Device, Diagnostic, Expected, Step, key_path, nearest};
 /// All that is wrong; empty when the pipeline can run.
 pub fn check(shared: &Shared) -> Vec<Diagnostic> {
     let mut found = missing_files(shared);
-    if found.is_empty() {
+    let there = There::of(&found);
+    // A model that is not there fails at once and is said already; one that is no plain file might never end.
+    if there.model || !shared.model_path().exists() {
         found.extend(model_ends(shared));
         found.extend(unknown_layers(shared));
         found.extend(unheld_layers(shared));
-        found.extend(data::check(shared));
-        found.extend(plugins::check(shared));
-        found.extend(estimates(shared));
-        found.extend(device(shared));
+        if there.dataset && there.metrics {
+            found.extend(data::check(shared));
+        }
     }
+    found.extend(plugins::check(shared));
+    if there.metrics {
+        found.extend(estimates(shared));
+    }
+    found.extend(device(shared));
     found
+}
+
+/// Which files are there to be read.
+struct There {
+    model: bool,
+    dataset: bool,
+    metrics: bool,
+}
+
+impl There {
+    fn of(missing: &[Diagnostic]) -> There {
+        let all = |start: &str| !missing.iter().any(|fault| fault.path.starts_with(start));
+        There {
+            model: all("model."),
+            dataset: all("dataset."),
+            metrics: all("metric"),
+        }
+    }
 }
 
 /// What is wrong with the model alone.
@@ -33,8 +57,18 @@ pub fn check_model(shared: &Shared) -> Vec<Diagnostic> {
 
 /// Contents that cannot be read, one line each.
 pub fn unreadable(shared: &Shared) -> Vec<String> {
-    let model = shared.model().err().map(|error| error.to_string());
-    model.into_iter().chain(data::unreadable(shared)).collect()
+    let there = There::of(&missing_files(shared));
+    let mut found = Vec::new();
+    if there.model {
+        found.extend(shared.model().err().map(|error| error.to_string()));
+    }
+    if there.metrics {
+        found.extend(data::unreadable_metric(shared));
+    }
+    if there.model && there.dataset {
+        found.extend(data::unreadable(shared));
+    }
+    found
 }
 
 /// Metrics that cannot be estimated.
@@ -88,7 +122,12 @@ fn missing_files(shared: &Shared) -> Vec<Diagnostic> {
         let path = input.path.resolve(shared.base());
         let message = match std::fs::metadata(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                format!("there is no file {}", path.display())
+                let what = match input.expected {
+                    Expected::File => "file",
+                    Expected::Folder => "folder",
+                    Expected::Either => "file or folder",
+                };
+                format!("there is no {what} {}", path.display())
             }
             Err(error) => format!("cannot read {}: {error}", path.display()),
             Ok(data) if input.expected == Expected::Folder && !data.is_dir() => {
@@ -96,6 +135,10 @@ fn missing_files(shared: &Shared) -> Vec<Diagnostic> {
             }
             Ok(data) if input.expected == Expected::File && data.is_dir() => {
                 format!("{} is a folder, not a file", path.display())
+            }
+            // A pipe gives its content once, and to whom it will; a device without end.
+            Ok(data) if !data.is_file() && !data.is_dir() => {
+                format!("{} is no plain file", path.display())
             }
             Ok(_) => return None,
         };

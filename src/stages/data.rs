@@ -4,11 +4,13 @@ use super::shared::{READER, Shared, Unreadable, read_graph};
 use super::{inputs, plugins};
 use crate::dataset::image::Geometry;
 use crate::dataset::{Cifar, Config, Dataset, DatasetError, Input, Label, Normalize, Samples, SourceConfig};
+use crate::formats::DataError;
 use crate::metric::{Kind, Metric, MetricError, Scripted};
 use crate::pipeline::{Failure, Stop};
 use crate::plugin::{CommandDataset, DatasetHello, PluginError};
 use crate::spec::{
-    self, ArrayFiles, ArrayNames, Cifar100Labels, Diagnostic, Expected, ScriptedDirection, Source, WebdatasetLabel,
+    self, ArrayFiles, ArrayNames, ArraySource, Cifar100Labels, Diagnostic, Expected, ScriptedDirection, Source,
+    WebdatasetLabel, key_path, nearest,
 };
 use crate::store::{Document, Key, Store};
 use indexmap::IndexMap;
@@ -26,9 +28,11 @@ pub fn open(shared: &Shared) -> Result<Dataset, Failure> {
         Some(files) => files,
         None => SourceConfig::Foreign(foreign(shared)?.ok_or_else(none)?),
     };
-    Dataset::open(&config(shared, dataset, source)).map_err(|fault| match place(&fault) {
-        Some(place) => Failure::of(shared.spec.spans.diagnostic(&place, fault.to_string(), None)),
-        None => Failure::of(fault),
+    Dataset::open(&config(shared, dataset, source)).map_err(|fault| {
+        match fault.each().iter().find_map(|fault| diagnostic(shared, fault)) {
+            Some(diagnostic) => Failure::of(diagnostic),
+            None => Failure::of(fault),
+        }
     })
 }
 
@@ -245,34 +249,93 @@ pub fn metric_document(shared: &Shared, store: &Store, at: usize, metric: &spec:
 
 /// What headers tell against the dataset: errors of the pipeline, with their place in it. Content that cannot be read is
 /// left to the stage.
-pub fn check(shared: &Shared) -> Option<Diagnostic> {
-    // A plug-in is not started for that.
-    let dataset = match open_files(shared).transpose() {
-        Ok(dataset) => dataset,
-        Err(fault) => {
-            let place = place(&fault)?;
-            return Some(shared.spec.spans.diagnostic(&place, fault.to_string(), None));
+pub fn check(shared: &Shared) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    let dataset = probe(shared, &mut found);
+    match own_metrics(shared) {
+        Ok(metrics) => {
+            let targets = dataset.iter().map(Dataset::targets);
+            let unfit = targets.flat_map(|targets| {
+                metrics.iter().filter_map(move |(at, metric)| {
+                    let fault = metric.check_targets(targets).err()?;
+                    let place = shared.spec.pipeline.metric_place(*at);
+                    Some(shared.spec.spans.diagnostic(&place, fault.to_string(), None))
+                })
+            });
+            found.extend(unfit);
         }
-    };
-    let metrics = match own_metrics(shared) {
-        Ok(metrics) => metrics,
         Err(MetricFault::Unfit { place, fault }) => {
-            return Some(shared.spec.spans.diagnostic(&place, fault.to_string(), None));
+            found.push(shared.spec.spans.diagnostic(&place, fault.to_string(), None));
         }
         // Left to the stage.
-        Err(_) => return None,
-    };
-    let targets = dataset?.targets();
-    metrics.iter().find_map(|(at, metric)| {
-        let fault = metric.check_targets(targets).err()?;
-        let place = shared.spec.pipeline.metric_place(*at);
-        Some(shared.spec.spans.diagnostic(&place, fault.to_string(), None))
+        Err(_) => {}
+    }
+    found
+}
+
+/// The dataset where files hold it; a plug-in is not started for that. What is wrong is noted and left out, so that it hides
+/// nothing else.
+fn probe(shared: &Shared, found: &mut Vec<Diagnostic>) -> Option<Dataset> {
+    let dataset = shared.spec.pipeline.dataset.as_ref()?;
+    let mut config = config(shared, dataset, files(shared, &dataset.source)?);
+    loop {
+        let fault = match Dataset::open(&config) {
+            Ok(dataset) => return Some(dataset),
+            Err(fault) => fault,
+        };
+        found.extend(fault.each().iter().filter_map(|fault| diagnostic(shared, fault)));
+        let left_out = match place(shared, &fault).as_deref() {
+            Some("dataset.normalize") => config.normalize.take().is_some(),
+            Some("dataset.samples") => config.samples.take().is_some(),
+            _ => false,
+        };
+        if !left_out {
+            return None;
+        }
+    }
+}
+
+/// An error of the dataset that is the pipeline's, at its place; none for content that cannot be read.
+fn diagnostic(shared: &Shared, fault: &DatasetError) -> Option<Diagnostic> {
+    let diagnostic = shared
+        .spec
+        .spans
+        .diagnostic(&place(shared, fault)?, fault.to_string(), None);
+    Some(match fault {
+        DatasetError::Data(DataError::NoSuchName { name, have, .. }) => {
+            diagnostic.with_suggestion(nearest(name, have.iter().map(String::as_str)))
+        }
+        _ => diagnostic,
     })
 }
 
+/// The key of the dataset's source that names what its file lacks.
+fn place_of_name(source: &Source, name: &str) -> String {
+    let arrays = |arrays: &ArraySource| match &arrays.inputs {
+        ArrayNames::Named(named) => match named.iter().find(|(_, array)| *array == name) {
+            Some((input, _)) => key_path("inputs", input),
+            None => "targets".to_owned(),
+        },
+        ArrayNames::One(one) if one != name => "targets".to_owned(),
+        _ => "inputs".to_owned(),
+    };
+    let (kind, key) = match source {
+        Source::Npz(source) => ("npz", arrays(source)),
+        Source::Safetensors(source) => ("safetensors", arrays(source)),
+        Source::Parquet(table) if table.image != name => ("parquet", "label".to_owned()),
+        Source::Parquet(_) => ("parquet", "image".to_owned()),
+        Source::Webdataset(_) => ("webdataset", "label".to_owned()),
+        _ => return "dataset.source".to_owned(),
+    };
+    format!("dataset.source.{kind}.{key}")
+}
+
 /// Where in the pipeline an error of the dataset lies; none for content that cannot be read.
-fn place(fault: &DatasetError) -> Option<String> {
+fn place(shared: &Shared, fault: &DatasetError) -> Option<String> {
     Some(match fault {
+        DatasetError::Data(DataError::NoSuchName { name, .. }) => {
+            place_of_name(&shared.spec.pipeline.dataset.as_ref()?.source, name)
+        }
         DatasetError::Shape { input, .. }
         | DatasetError::Images { input, .. }
         | DatasetError::InputType { input, .. } => inputs::place(input),
@@ -291,13 +354,21 @@ fn place(fault: &DatasetError) -> Option<String> {
     })
 }
 
-/// A line for content that cannot be read.
-pub fn unreadable(shared: &Shared) -> Option<String> {
-    if let Err(MetricFault::Unreadable(fault)) = own_metrics(shared) {
-        return Some(fault.to_string());
+/// The metric's file, where its content cannot be read.
+pub fn unreadable_metric(shared: &Shared) -> Option<String> {
+    match own_metrics(shared) {
+        Err(MetricFault::Unreadable(fault)) => Some(fault.to_string()),
+        _ => None,
     }
-    let fault = open_files(shared)?.err()?;
-    place(&fault).is_none().then(|| fault.to_string())
+}
+
+/// Lines for content of the dataset that cannot be read.
+pub fn unreadable(shared: &Shared) -> Vec<String> {
+    let Some(Err(fault)) = open_files(shared) else {
+        return Vec::new();
+    };
+    let unplaced = fault.each().iter().filter(|fault| place(shared, fault).is_none());
+    unplaced.map(ToString::to_string).collect()
 }
 
 /// What decides the samples: contents of files, and how they are read.

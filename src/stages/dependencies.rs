@@ -130,10 +130,12 @@ impl Stage for Dependencies {
             .summary
             .push(format!("{groups}; {frozen} with channels that must stay"));
         if !coupling.issues.is_empty() {
-            let issues = tables::count(coupling.issues.len(), "operator is", "operators are");
-            outcome.warnings.push(format!(
-                "{issues} not understood and freeze what they touch: see issues in coupling.json"
-            ));
+            let issues = tables::count(
+                coupling.issues.len(),
+                "operator is not understood and freezes what it touches",
+                "operators are not understood and freeze what they touch",
+            );
+            outcome.warnings.push(format!("{issues}: see issues in coupling.json"));
         }
         outcome.files.insert("coupling.json".into(), tables::json(&coupling)?);
         self.shared.unchanged(context.store)?;

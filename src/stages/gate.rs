@@ -168,7 +168,7 @@ impl Stage for Gate {
         summary.insert(
             0,
             match failures.len() {
-                0 => format!("{} hold", tables::count(checks.found.len(), "bound", "bounds")),
+                0 => tables::count(checks.found.len(), "bound holds", "bounds hold"),
                 broken => format!(
                     "{broken} of {} broken",
                     tables::count(checks.found.len(), "bound", "bounds")

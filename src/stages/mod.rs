@@ -24,6 +24,7 @@ mod weights;
 
 pub use crate::runtime::peak_memory;
 pub use check::{check, check_model, unreadable};
+pub use plugins::missing_hooks;
 pub use rehearsal::rehearse;
 pub use shared::Shared;
 

@@ -174,14 +174,8 @@ pub fn check(shared: &Shared) -> Vec<Diagnostic> {
         found.push(shared.spec.spans.diagnostic(&place, message, None));
     };
     for (written, program) in programs(shared) {
-        if let Some(word) = program.argv.first().filter(|word| word.contains('/')) {
-            let path = folder(shared).join(word);
-            if !path.is_file() {
-                report(
-                    format!("{written}.argv[0]"),
-                    format!("there is no file {}", path.display()),
-                );
-            }
+        if let Some(message) = program.argv.first().and_then(|word| missing(shared.base(), word)) {
+            report(format!("{written}.argv[0]"), message);
         }
         for (at, pattern) in program.files.iter().enumerate() {
             match matches(&folder(shared), pattern) {
@@ -194,6 +188,36 @@ pub fn check(shared: &Shared) -> Vec<Diagnostic> {
         }
     }
     found
+}
+
+/// Hooks that cannot run.
+pub fn missing_hooks(shared: &Shared) -> Vec<Diagnostic> {
+    let pipeline = &shared.spec.pipeline;
+    let hooks = [("on_failure", &pipeline.on_failure), ("on_change", &pipeline.on_change)];
+    let found = hooks.into_iter().filter_map(|(key, hook)| {
+        let message = missing(shared.base(), hook.as_ref()?.command.first()?)?;
+        let places = [format!("{key}[0]"), format!("{key}.command[0]")];
+        let place = places.into_iter().find(|place| shared.spec.spans.is_written(place));
+        Some(
+            shared
+                .spec
+                .spans
+                .diagnostic(&place.unwrap_or(key.to_owned()), message, None),
+        )
+    });
+    found.collect()
+}
+
+/// Why a program cannot be started: a word with a slash is a file seen from the pipeline's folder, any other a program
+/// in PATH.
+fn missing(folder: &Path, word: &str) -> Option<String> {
+    if word.contains('/') {
+        let path = folder.join(word);
+        return (!path.is_file()).then(|| format!("there is no file {}", path.display()));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|place| place.join(word).is_file());
+    (!found).then(|| format!("there is no program `{word}` in PATH (one beside the pipeline is written ./{word})"))
 }
 
 /// The files below a folder that match a glob, in order of their paths.
@@ -249,6 +273,28 @@ fn walk(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn programs_are_files_or_in_path() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("here"), "").unwrap();
+        for (word, expected) in [
+            ("./here", None),
+            ("sh", None),
+            ("./gone", Some("there is no file")),
+            (
+                "here",
+                Some("no program `here` in PATH (one beside the pipeline is written ./here)"),
+            ),
+        ] {
+            let found = missing(folder.path(), word);
+            let agrees = match (&found, expected) {
+                (Some(found), Some(expected)) => found.contains(expected),
+                (found, expected) => found.is_none() && expected.is_none(),
+            };
+            assert!(agrees, "{word}: {found:?}");
+        }
+    }
 
     #[test]
     fn globs_stay_in_the_folder() {

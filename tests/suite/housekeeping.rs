@@ -106,6 +106,9 @@ fn what_is_needed_stays() -> Checked {
 #[test]
 fn a_run_goes_elsewhere_as_one_file() -> Checked {
     let place = place()?;
+    place.expect(0, &["cache", "export", "last", "last.zip"])?;
+    let none = place.expect(2, &["cache", "export", "last~9", "none.zip"])?;
+    assert!(stderr(&none).contains("there are only 1 runs"), "{}", stderr(&none));
     let stages = place.record("out/s")?["stages"].clone();
     let record = serde_json::json!({"record": {"stages": stages}});
     fs::create_dir_all(place.path(".secateur/runs"))?;
@@ -139,12 +142,27 @@ fn a_run_goes_elsewhere_as_one_file() -> Checked {
             .all(|(_, status)| status == "cached")
     );
     assert_eq!(place.results("elsewhere-out/s")?, *expected());
-    // A byte that was changed on the way is found out; what is no export is refused.
+    // A byte that was changed on the way is found out, and all else taken in; what is no export is refused.
     let whole = fs::read(place.path("run.zip"))?;
-    let mut flipped = whole.clone();
-    flipped[200] ^= 1;
-    fs::write(place.path("flipped.zip"), flipped)?;
-    place.expect(1, &["cache", "import", "flipped.zip", "--store", "third"])?;
+    let names: Vec<_> = whole
+        .windows(6)
+        .enumerate()
+        .filter(|(_, bytes)| bytes == b"cells/")
+        .collect();
+    let (last, _) = names[names.len() / 2 - 1];
+    for (at, left) in [
+        (200, "13 cells, 3 artifacts and 0 runs taken in"),
+        // Behind the name of the last cell: `cells/ab/` and its key.
+        (last + 9 + 64 + 10, "12 cells, 3 artifacts and 1 runs taken in"),
+    ] {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1;
+        fs::write(place.path("flipped.zip"), flipped)?;
+        let store = format!("flipped-{at}");
+        let taken = place.expect(1, &["cache", "import", "flipped.zip", "--store", &store])?;
+        assert!(stdout(&taken).contains(left), "{at}: {}", stdout(&taken));
+        assert!(stderr(&taken).contains("is damaged"), "{at}: {}", stderr(&taken));
+    }
     for bad in [&whole[..whole.len() / 2], b"rubbish", b""] {
         fs::write(place.path("bad.zip"), bad)?;
         place.expect(1, &["cache", "import", "bad.zip", "--store", "third"])?;

@@ -158,6 +158,104 @@ fn usage_and_files() -> Checked {
 }
 
 #[test]
+fn all_errors_are_told_at_once() -> Checked {
+    let place = Place::new()?;
+    place.write(
+        "a.yaml",
+        "version: 1
+name: a
+model: {path: quickstart/model.pt, input: [1, 28, 27]}
+dataset:
+  source: {idx: {images: quickstart/images.idx.gz, labels: quickstart/labels.idx.gz}}
+  normalize: {mean: [0.1, 0.2], std: [1, 1]}
+  samples: 20000
+metrics: [accuracy, {command: {argv: [no-such-program]}}]
+steps:
+  - sensitivity: {layers: [con1]}
+  - mask_fix: {masks: gone.pth}
+",
+    )?;
+    // A hook is told and refuses nothing: the run can do without.
+    place.write("hook.yaml", &format!("{TOPOLOGY}on_failure: [./gone.sh]\n"))?;
+    let told = stderr(&place.expect(0, &["check", "hook.yaml"])?);
+    assert!(
+        told.contains("WARN hook.yaml:7:14: on_failure[0]: there is no file ./gone.sh"),
+        "{told}"
+    );
+    place.write("b.yaml", "version: 1\nname: b\n")?;
+    place.write("rubbish.pt", "rubbish")?;
+    place.write("c.yaml", &TOPOLOGY.replace("quickstart/model.pt", "rubbish.pt"))?;
+    let told = stderr(&place.expect(2, &["check", "a.yaml", "b.yaml", "c.yaml", "nowhere.yaml"])?);
+    for wanted in [
+        "model.input: quickstart/images.idx.gz: a sample has shape",
+        "dataset.normalize: ",
+        "metrics[1].command.argv[0]: there is no program `no-such-program`",
+        "did you mean `conv1`?",
+        "mask_fix.masks: there is no file gone.pth",
+        "missing key `steps`",
+        "error: rubbish.pt: ",
+        "cannot read nowhere.yaml",
+    ] {
+        assert!(told.contains(wanted), "{wanted}:\n{told}");
+    }
+    // Arrays that a file lacks, with their places, and one that does not fit.
+    let bert = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/bert");
+    for kind in ["npz", "safetensors"] {
+        let data = format!("data.{kind}");
+        for name in ["model.pt", &data] {
+            fs::copy(bert.join(name), place.path(name))?;
+        }
+        let text = format!(
+            "version: 1
+name: bert
+model:
+  path: model.pt
+  inputs: {{ids: {{shape: [5], dtype: int64}}, mask: {{shape: [12], dtype: int64}}}}
+dataset:
+  source: {{{kind}: {{path: {data}, inputs: {{ids: ids, mask: maks}}, targets: yy}}}}
+metric: accuracy
+steps: [sensitivity: {{}}]
+"
+        );
+        place.write("names.yaml", &text)?;
+        let told = stderr(&place.expect(2, &["check", "names.yaml"])?);
+        for wanted in [
+            format!("dataset.source.{kind}.inputs.mask: {data}: there is no"),
+            format!("dataset.source.{kind}.targets: {data}: there is no"),
+            "names.yaml:7:".to_owned(),
+            "did you mean `mask`?".to_owned(),
+            "did you mean `y`?".to_owned(),
+            "model.inputs.ids: ".to_owned(),
+        ] {
+            assert!(told.contains(&wanted), "{wanted}:\n{told}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn folders_are_folders_and_files_are_files() -> Checked {
+    let place = Place::new()?;
+    place.write("file", "")?;
+    for (verb, flag) in [("run", "--store"), ("plan", "--store"), ("run", "--output")] {
+        let refused = place.expect(2, &[verb, "topology.yaml", flag, "file"])?;
+        let wanted = format!("file is a file: name a folder with {flag}");
+        assert!(stderr(&refused).contains(&wanted), "{}", stderr(&refused));
+    }
+    // Nobody writes into it, so reading it would never end.
+    let made = Command::new("mkfifo").arg(place.path("pipe.pt")).status()?;
+    assert!(made.success());
+    place.write("pipe.yaml", &TOPOLOGY.replace("quickstart/model.pt", "pipe.pt"))?;
+    let refused = place.expect(2, &["check", "pipe.yaml"])?;
+    assert!(
+        stderr(&refused).contains("pipe.pt is no plain file"),
+        "{}",
+        stderr(&refused)
+    );
+    Ok(())
+}
+
+#[test]
 fn plan_time_errors_point_into_the_file() -> Checked {
     let place = Place::new()?;
     place.write("lost.yaml", &TOPOLOGY.replace("model.pt", "modle.pt"))?;
@@ -356,8 +454,8 @@ fn progress_and_logs_keep_to_stderr() -> Checked {
     let place = Place::new()?;
     let json = place.expect(0, &["run", "topology.yaml", "--progress", "json", "-v"])?;
     let lines = stderr(&json);
-    let events = lines.lines().filter(|line| line.starts_with('{'));
-    let events: Vec<serde_json::Value> = events.filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let lines: Vec<serde_json::Value> = lines.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let events: Vec<&serde_json::Value> = lines.iter().filter(|line| line.get("event").is_some()).collect();
     assert_eq!(
         events.first().map(|event| event["event"].clone()),
         Some("run_started".into())
@@ -372,15 +470,35 @@ fn progress_and_logs_keep_to_stderr() -> Checked {
     assert_eq!(stderr(&quiet), "");
     assert!(stdout(&quiet).contains("flops.csv"));
     place.write("quickstart/model.pt", "rubbish")?;
-    let failed = place.expect(
-        1,
-        &["run", "topology.yaml", "--progress", "none", "--log-format", "json"],
-    )?;
-    let logged: Vec<serde_json::Value> = stderr(&failed)
-        .lines()
-        .map(serde_json::from_str)
-        .collect::<Result<_, _>>()?;
-    assert!(logged.iter().any(|line| line["level"] == "ERROR"));
+    for (code, words) in [
+        (
+            1,
+            &["run", "topology.yaml", "--progress", "none", "--log-format", "json"][..],
+        ),
+        (1, &["run", "topology.yaml", "--progress", "json"]),
+        (1, &["check", "topology.yaml", "--log-format", "json"]),
+        (2, &["run", "nowhere.yaml", "--progress", "json"]),
+        (
+            2,
+            &[
+                "run",
+                "topology.yaml",
+                "--set",
+                "a=1",
+                "--set",
+                "b=2",
+                "--progress",
+                "json",
+            ],
+        ),
+    ] {
+        let failed = place.expect(code, words)?;
+        let logged: Vec<serde_json::Value> = stderr(&failed)
+            .lines()
+            .map(serde_json::from_str)
+            .collect::<Result<_, _>>()?;
+        assert!(logged.iter().any(|line| line["level"] == "ERROR"), "{words:?}");
+    }
     Ok(())
 }
 

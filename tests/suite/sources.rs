@@ -86,7 +86,7 @@ fn archives_and_tables_give_the_folder_s_table() -> Checked {
 fn what_is_not_there_is_told_before_anything_runs() -> Checked {
     let place = place()?;
     for (source, code, wanted) in [
-        ("{webdataset: {path: shards/wbe}}", 2, "there is no file"),
+        ("{webdataset: {path: shards/wbe}}", 2, "there is no file or folder"),
         (
             "{webdataset: {path: shards/web, resize: 12, crop: 12}}",
             2,
@@ -94,9 +94,25 @@ fn what_is_not_there_is_told_before_anything_runs() -> Checked {
         ),
         (
             "{parquet: {path: shards/table, image: picture, label: label}}",
-            1,
-            "there is no column \"picture\"; it has image.bytes, image.path, label",
+            2,
+            "there is no column \"picture\"; it holds image.bytes, image.path, label",
         ),
+        (
+            "{parquet: {path: shards/table, image: image, label: lable}}",
+            2,
+            "did you mean `label`?",
+        ),
+        (
+            "{webdataset: {path: shards/web, label: clas, crop: 10}}",
+            2,
+            "dataset.source.webdataset.label: shards/web/val-000000.tar, sample",
+        ),
+        (
+            "{webdataset: {path: shards/json/all.tar, label: {json: lable}, crop: 10}}",
+            2,
+            "did you mean `label`?",
+        ),
+        ("{image_folder: {path: v3}}", 2, "there is no folder v3"),
         (
             "{cifar10: {files: [shards/cifar10.bin]}}",
             2,

@@ -247,7 +247,7 @@ fn columns_must_be_there_and_of_the_right_type() {
         (
             "img",
             None,
-            "there is no column \"img\"; it has image.bytes, image.path, label",
+            "there is no column \"img\"; it holds image.bytes, image.path, label",
         ),
         ("label", None, "column \"label\" holds no bytes, so no images"),
         ("image.path", None, "image.path"),
@@ -259,6 +259,27 @@ fn columns_must_be_there_and_of_the_right_type() {
     ] {
         let found = with(image, label);
         assert!(found.contains(wanted) || found.contains("row 0: not a JPEG"), "{found}");
+    }
+}
+
+/// A label by another name than the usual has to be there.
+#[test]
+fn labels_are_what_they_are_called() {
+    for (archive, label, wanted) in [
+        (
+            "web",
+            Label::Text("nope".into()),
+            "there is no label \"nope\"; it holds cls, png",
+        ),
+        (
+            "json/all.tar",
+            Label::Json("nope".into()),
+            "there is no field \"nope\"; it holds ",
+        ),
+        ("json/all.tar", cls(), "no error"),
+    ] {
+        let found = error(&web(shards().join(archive), label));
+        assert!(found.contains(wanted), "{found}");
     }
 }
 

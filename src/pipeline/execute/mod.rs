@@ -95,12 +95,14 @@ pub fn execute(
     let mut run = Run::default();
     let mut read = Read::new();
     let mut broken = false;
+    let mut stale = BTreeSet::new();
     for stage in dag.stages() {
         let asked = selected.as_ref().is_none_or(|ids| ids.contains(stage.id()));
         let missing = stage.needs().into_iter().find(|need| !read.contains_key(need));
         let mut one = StageRun::of(stage);
         if !asked {
             one.message = Some("not asked for".into());
+            one.key = left_alone(stage, store, output, &read, &mut stale)?;
             run.stages.push(one);
             continue;
         }
@@ -147,6 +149,38 @@ pub fn execute(
     }
     store.remember_digests();
     Ok(run)
+}
+
+/// What an earlier run left of a stage that is not asked for stays where it is what this run would leave, whose key is
+/// given; what is of another model or other data goes, and so does what was made of that.
+fn left_alone(
+    stage: &dyn Stage,
+    store: &Store,
+    output: &Output,
+    read: &Read,
+    stale: &mut BTreeSet<String>,
+) -> Result<Option<Key>, StoreError> {
+    if !output.has(stage) {
+        return Ok(None);
+    }
+    let needs = stage.needs();
+    let key = match needs.iter().all(|need| read.contains_key(need)) {
+        // What cannot be told is left.
+        true => stage.document(store, read).ok().map(|document| document.key()),
+        false => None,
+    };
+    let kept = match key {
+        Some(key) => output.keep_only(stage, key, store)?,
+        None if needs.iter().any(|need| stale.contains(need)) => {
+            output.clear_stale(stage, None)?;
+            false
+        }
+        None => true,
+    };
+    if !kept {
+        stale.insert(stage.id().to_owned());
+    }
+    Ok(key.filter(|_| kept))
 }
 
 impl StageRun {

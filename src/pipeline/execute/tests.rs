@@ -37,8 +37,10 @@ fn run(folder: &Path, stages: Vec<Fake>, options: &Options) -> Result<Run, Box<d
         },
     )?;
     let run = execute(&dag, &store, &output, options, &Stop::default(), &|_: &Event| {})?;
-    let ids: Vec<&str> = dag.stages().map(Stage::id).collect();
-    output.remove_gone(&ids, &|_| &["out.txt", "old.txt"])?;
+    output.remove_gone(&run.stages, &|kind| match kind {
+        "fake" => &["out.txt", "old.txt"],
+        _ => &["out.txt", "other.txt", "other.*.txt"],
+    })?;
     output.write_record(&Record {
         version: 1,
         name: "test".into(),
@@ -202,6 +204,52 @@ fn stale_results_go_and_the_users_stay() -> Checked {
     };
     run(folder.path(), vec![failing], &options())?;
     assert!(!out.join("a/old.txt").exists() && out.join("a/mine.txt").exists());
+    Ok(())
+}
+
+#[test]
+fn a_step_of_another_kind_leaves_its_own_files_only() -> Checked {
+    let folder = tempfile::tempdir()?;
+    let out = folder.path().join("out");
+    run(folder.path(), two(1), &options())?;
+    // As if the last run had made another kind of step of that name.
+    let record = std::fs::read_to_string(out.join("run.json"))?;
+    std::fs::write(out.join("run.json"), record.replacen("\"fake\"", "\"other\"", 1))?;
+    for name in ["other.txt", "other.more.txt", "mine.txt"] {
+        std::fs::write(out.join("a").join(name), "x")?;
+    }
+    run(folder.path(), two(1), &options())?;
+    let mut left: Vec<_> = std::fs::read_dir(out.join("a"))?
+        .flatten()
+        .map(|entry| entry.file_name())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["mine.txt", "out.txt"]);
+    Ok(())
+}
+
+#[test]
+fn what_is_not_asked_for_stays_while_it_is_right() -> Checked {
+    let folder = tempfile::tempdir()?;
+    let out = folder.path().join("out");
+    let stages = |parameter| {
+        let mut stages = two(parameter);
+        stages.push(Fake::new("c", &[]));
+        stages
+    };
+    let only = Options {
+        only: vec!["c".into()],
+        ..options()
+    };
+    run(folder.path(), stages(1), &options())?;
+    // Also when the run before did not ask for it either.
+    for _ in 0..3 {
+        let again = run(folder.path(), stages(1), &only)?;
+        assert!(again.stages[0].key.is_some() && out.join("a/out.txt").exists() && out.join("b/out.txt").exists());
+    }
+    let other = run(folder.path(), stages(2), &only)?;
+    assert_eq!(other.stages[0].key, None);
+    assert!(!out.join("a").exists() && !out.join("b").exists() && out.join("c/out.txt").exists());
     Ok(())
 }
 

@@ -115,12 +115,17 @@ fn merge(base: Node, over: Node, schema: Option<&Value>, root: &Value) -> Node {
     // What this file writes comes first: it is what an error about the whole points at.
     let mut merged = Vec::new();
     for entry in above {
+        let nothing = matches!(entry.value.data, Data::Null);
         let Some(index) = below.iter().position(|other| other.key == entry.key) else {
-            merged.push(entry);
+            // What the base has not either is as good as taken out; a word that is no key stays, to be reported.
+            let known = schema.is_some_and(|schema| property(root, schema, &entry.key).is_some());
+            if !(nothing && known) {
+                merged.push(entry);
+            }
             continue;
         };
         let other = below.remove(index);
-        if !matches!(entry.value.data, Data::Null) {
+        if !nothing {
             let schema = schema.and_then(|schema| property(root, schema, &entry.key));
             let value = merge(other.value, entry.value, schema, root);
             merged.push(Entry { value, ..entry });

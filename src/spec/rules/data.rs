@@ -5,6 +5,9 @@ use crate::spec::diagnostic::Span;
 use crate::spec::near::nearest;
 use crate::spec::node::{Data, Node, item_path, key_path, shorten};
 
+/// The most numbers in one sample of an input: whatever a model makes of it, what it costs is still counted in 64 bits.
+const MOST_ELEMENTS: f64 = (1_u64 << 40) as f64;
+
 impl<'a> Rules<'a, '_> {
     /// Inputs are written in exactly one of two ways.
     pub(super) fn model(&mut self) {
@@ -22,6 +25,35 @@ impl<'a> Rules<'a, '_> {
                 self.report(span, &below, message, Some("keep one of them"));
             }
             _ => {}
+        }
+        self.samples_of_inputs(model, &path);
+    }
+
+    /// Samples that could be computed with.
+    fn samples_of_inputs(&mut self, model: &Node, path: &str) {
+        let one = model.entry("input");
+        let one = one.map(|entry| (&entry.value, key_path(path, &entry.key)));
+        let inputs = model.entry("inputs").into_iter();
+        let several = inputs.flat_map(|inputs| {
+            let path = key_path(path, &inputs.key);
+            let shapes = inputs.value.entries().iter();
+            shapes.filter_map(move |input| {
+                let shape = input.value.entry("shape")?;
+                Some((&shape.value, key_path(&key_path(&path, &input.key), &shape.key)))
+            })
+        });
+        for (shape, path) in one.into_iter().chain(several) {
+            let extents: Vec<f64> = shape.items().iter().filter_map(Node::as_f64).collect();
+            let elements: f64 = extents.iter().product();
+            // What is wrong with one extent alone has been said.
+            let usual = extents
+                .iter()
+                .all(|extent| (1.0..=f64::from(i32::MAX)).contains(extent));
+            if usual && elements > MOST_ELEMENTS {
+                let message =
+                    format!("a sample of {elements:.3e} numbers is larger than any that could be computed with");
+                self.report(shape.span, &path, message, None);
+            }
         }
     }
 

@@ -30,6 +30,17 @@ impl Rules<'_, '_> {
         }
     }
 
+    /// Bounds that some number can keep.
+    fn ordered(&mut self, bounds: &Node, path: &str) {
+        let number = |key| bounds.get(key).and_then(Node::as_f64);
+        if let (Some(min), Some(max), Some(entry)) = (number("min"), number("max"), bounds.entry("max"))
+            && min > max
+        {
+            let message = "`max` is less than `min`, so nothing can be within";
+            self.report(entry.value.span, &key_path(path, &entry.key), message, None);
+        }
+    }
+
     /// A gate holds a sensitivity step, and holds something.
     pub(super) fn gate(&mut self, step: &Step<'_>, steps: &[Step<'_>]) {
         let body = &step.entry.value;
@@ -81,6 +92,9 @@ impl Rules<'_, '_> {
                 Some("for example: baseline: {min: 0.9}"),
             );
         }
+        if let Some(bounds) = parts[0] {
+            self.ordered(&bounds.value, &key_path(&step.path, &bounds.key));
+        }
         let Some(layers) = parts[1] else { return };
         let path = key_path(&step.path, &layers.key);
         if layers.value.entries().is_empty() && matches!(layers.value.data, Data::Map(_)) {
@@ -102,6 +116,7 @@ impl Rules<'_, '_> {
             if let Err(error) = entry.key.parse::<LayerPattern>() {
                 self.report(entry.span, &path, error.to_string(), None);
             }
+            self.ordered(&entry.value, &path);
             let bounds = ["max_drop", "min", "max"];
             if bounds.iter().all(|key| entry.value.get(key).is_none()) && matches!(entry.value.data, Data::Map(_)) {
                 self.report(entry.span, &path, "needs `max_drop`, `min` or `max`", None);

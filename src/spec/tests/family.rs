@@ -115,6 +115,36 @@ fn a_file_is_laid_over_its_base() {
 }
 
 #[test]
+fn nothing_takes_out_what_the_base_may_lack() {
+    let texts = "== a.yaml
+extends: b.yaml
+dataset: {normalize: , samples: }
+resources:
+== b.yaml
+version: 1
+name: b
+model: {path: m.pt, input: [4]}
+dataset: {source: {npz: {path: x.npz, inputs: x}}, samples: 9}
+steps: [flops: {}]
+";
+    let dataset = good(texts, &[])[0].pipeline.dataset.clone().unwrap();
+    assert!(dataset.normalize.is_none() && dataset.samples.is_none());
+    let found = faults(
+        "== a.yaml
+extends: b.yaml
+modle:
+== b.yaml
+version: 1
+name: b
+model: {path: m.pt, input: [4]}
+steps: [flops: {}]
+",
+        &[],
+    );
+    assert!(found.contains("unknown key `modle`"), "{found}");
+}
+
+#[test]
 fn errors_point_into_the_file_that_wrote_them() {
     let found = faults(
         "== a.yaml

@@ -63,6 +63,8 @@ fn the_schema_sees_what_the_checker_sees() {
         "tags are",
         "is repeated",
         "a key must",
+        "larger than any that",
+        "is less than `min`",
     ];
     for case in all_cases() {
         if !case.sets.is_empty() {
