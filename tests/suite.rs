@@ -10,6 +10,8 @@ mod suite {
     mod broken_archives;
     #[cfg(feature = "torch")]
     mod cells;
+    #[cfg(feature = "torch")]
+    mod check;
     mod compose;
     #[cfg(feature = "torch")]
     mod concurrency;

@@ -3,12 +3,12 @@
 use super::arguments::Arguments;
 use secateur::dataset::{Config, Dataset, Input, Normalize, Samples, SourceConfig};
 use secateur::formats::safetensors;
-use secateur::graph::{Def, Graph, ParamId, ValueId};
+use secateur::graph::{Graph, ValueId};
 use secateur::lower::Shapes;
 use secateur::mask::saliency::{Method, Ties};
 use secateur::metric::{Kind, Metric};
 use secateur::runtime::Runtime;
-use secateur::sensitivity::{Batching, Plan, Target, layer_targets, micro_batch, shapes};
+use secateur::sensitivity::{Batching, Plan, Target, descendants, layer_targets, micro_batch, shapes};
 use secateur::tensor::Tensor;
 use secateur::topology::{Layer, Options, layers, walk};
 use std::error::Error;
@@ -85,21 +85,24 @@ impl Network {
         let output = graph.output_values()[0];
         let first = dataset.read(0..1)?.inputs;
         let batching = Batching::probe(&graph, &first, output, arguments.batch, &runtime)?;
+        let walked = batching.walk(&graph, &first, &runtime);
         let all = layers(&graph);
+        let micro_batch = micro_batch(&walked, &all, &[output], arguments.batch, batching);
+        let shapes = shapes(&walked);
         let mut chosen: Vec<Layer> = all.iter().filter(|layer| layer.is_convolution()).cloned().collect();
         chosen.sort_by_key(|layer| layer.weight);
         Ok(Network {
             name: path
                 .file_stem()
                 .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned()),
-            micro_batch: micro_batch(&graph, &all, &first, &[output], arguments.batch, batching, &runtime),
+            micro_batch,
             batch: arguments.batch,
             targets: layer_targets(&chosen),
             layers: chosen,
             metric: Kind::Accuracy.build(),
             sparsities: arguments.sparsities.clone(),
             path,
-            shapes: shapes(&graph, &first, batching, &runtime),
+            shapes,
             dataset,
             outputs: vec![output],
             shape,
@@ -126,7 +129,7 @@ impl Network {
         shape.extend(&self.shape);
         let walked = walk(&self.graph, &Options::of_shapes([shape]), &Runtime::new());
         let behind = |layer: &Layer| -> u64 {
-            let depends = descendants(&self.graph, layer.weight);
+            let depends = descendants(&self.graph, &[layer.weight]);
             let nodes = self.graph.nodes.iter().zip(&walked.macs);
             nodes
                 .filter(|(node, _)| {
@@ -142,19 +145,6 @@ impl Network {
         };
         self.layers.iter().map(behind).sum::<u64>() * self.sparsities.len() as u64
     }
-}
-
-fn descendants(graph: &Graph, param: ParamId) -> Vec<bool> {
-    let mut depends = vec![false; graph.values.len()];
-    for value in graph.value_ids() {
-        depends[value.0 as usize] = matches!(graph.value(value).def, Def::Param(found) if found == param);
-    }
-    for node in &graph.nodes {
-        if node.reads().iter().any(|value| depends[value.0 as usize]) {
-            node.outputs.iter().for_each(|value| depends[value.0 as usize] = true);
-        }
-    }
-    depends
 }
 
 /// Samples for networks that have none: numbers between -1 and 1, and classes.

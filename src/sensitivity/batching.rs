@@ -5,7 +5,7 @@ use super::replay::reads;
 use crate::graph::{Arg, Def, Evaluate, EvaluateError, Graph, Node, Type, ValueId};
 use crate::lower::Shapes;
 use crate::tensor::Tensor;
-use crate::topology::{Layer, Options, walk};
+use crate::topology::{Layer, Options, Walked, walk};
 use std::collections::BTreeSet;
 
 /// The batch sizes that a model runs with.
@@ -71,6 +71,28 @@ impl Batching {
             };
         }
         Err(SensitivityError::NoBatch(why))
+    }
+}
+
+impl Batching {
+    /// The smallest batch that the model takes.
+    pub fn least(self) -> usize {
+        match self {
+            Batching::Any => 1,
+            Batching::Fixed(size) => size,
+        }
+    }
+
+    /// What is known of the model's values for that batch; `first` is one sample.
+    pub fn walk<'g>(self, graph: &'g Graph, first: &[Tensor], evaluator: &dyn Evaluate) -> Walked<'g> {
+        let input = |tensor: &Tensor| {
+            let mut shape = tensor.shape().to_vec();
+            if let Some(rows) = shape.first_mut() {
+                *rows = self.least();
+            }
+            (shape, tensor.dtype())
+        };
+        walk(graph, &Options::of_inputs(first.iter().map(input)), evaluator)
     }
 }
 
@@ -212,19 +234,18 @@ fn alike(a: &Tensor, b: &Tensor) -> bool {
 }
 
 /// Samples of one forward: the largest power of two that is no more than `batch` and whose kept values fit 512 MiB.
-/// From the model, the shapes of its inputs and `batch` alone, whatever layers are asked for. `first` is one sample.
+/// From the model, the shapes of its inputs ([`Batching::walk`]) and `batch` alone, whatever layers are asked for.
 pub fn micro_batch(
-    graph: &Graph,
+    walked: &Walked<'_>,
     layers: &[Layer],
-    first: &[Tensor],
     outputs: &[ValueId],
     batch: usize,
     batching: Batching,
-    evaluator: &dyn Evaluate,
 ) -> usize {
     if let Batching::Fixed(n) = batching {
         return n;
     }
+    let graph = walked.graph;
     let mut kept = BTreeSet::new();
     for layer in layers {
         let params: Vec<_> = std::iter::once(layer.weight).chain(layer.bias).collect();
@@ -232,8 +253,6 @@ pub fn micro_batch(
         let made = |value: &ValueId| matches!(graph.value(*value).def, Def::Node { .. });
         kept.extend(read.into_iter().filter(made));
     }
-    let inputs = first.iter().map(|input| (input.shape().to_vec(), input.dtype()));
-    let walked = walk(graph, &Options::of_inputs(inputs), evaluator);
     let bytes: usize = kept
         .iter()
         .filter_map(|&value| walked.fact(value).as_tensor())
@@ -246,17 +265,9 @@ pub fn micro_batch(
     samples
 }
 
-/// What is known of a model's values, for lowering; `first` is one sample.
-pub fn shapes(graph: &Graph, first: &[Tensor], batching: Batching, evaluator: &dyn Evaluate) -> Shapes {
-    let input = |tensor: &Tensor| {
-        let mut shape = tensor.shape().to_vec();
-        if let (Batching::Fixed(n), Some(rows)) = (batching, shape.first_mut()) {
-            *rows = n;
-        }
-        (shape, tensor.dtype())
-    };
-    let inputs = Options::of_inputs(first.iter().map(input));
-    let walked = walk(graph, &inputs, evaluator);
+/// What is known of a model's values, for lowering.
+pub fn shapes(walked: &Walked<'_>) -> Shapes {
+    let graph = walked.graph;
     let known = |value: ValueId| {
         let tensor = walked.fact(value).as_tensor()?;
         Some((

@@ -2,8 +2,9 @@
 
 use super::auto::{Careful, Effort};
 use super::footprint::Budget;
-use super::pass::{Baseline, Job, Pass, Precision, Programs, Running, WHOLE};
+use super::pass::{Baseline, Job, Pass, WHOLE};
 use super::perturb::{Plan, Target};
+use super::programs::{Precision, Programs, Running};
 use super::standing::{Memory, Sums, take_up};
 use super::table::{self, Asked, first};
 use super::{EarlyStop, SensitivityError, Table};

@@ -5,8 +5,8 @@
 //! once: how large they are is `batching`'s, and part of every key.
 
 use super::perturb::Target;
-use super::replay::reads;
-use crate::graph::{Def, Graph, Node, ParamId, Type, ValueId};
+use super::replay::{descendants, reads};
+use crate::graph::{Def, Graph, Node, Type, ValueId};
 use crate::runtime::used_memory;
 use crate::topology::Walked;
 use std::collections::BTreeSet;
@@ -49,7 +49,7 @@ impl Budget {
             (macs / batch.max(1) as u64).max(1)
         };
         let replay = |target: &Target| {
-            let depends = dependants(graph, &target.params(graph));
+            let depends = descendants(graph, &target.params(graph));
             sum(&|node| node.outputs.iter().any(|value| depends[value.0 as usize]))
         };
         Budget {
@@ -63,20 +63,6 @@ impl Budget {
     pub fn replay(&self, target: usize) -> u64 {
         self.replays.get(target).copied().unwrap_or(self.whole)
     }
-}
-
-/// Which values depend on these parameters.
-fn dependants(graph: &Graph, params: &[ParamId]) -> Vec<bool> {
-    let mut depends = vec![false; graph.values.len()];
-    for value in graph.value_ids() {
-        depends[value.0 as usize] = graph.param_of(value).is_some_and(|param| params.contains(&param));
-    }
-    for node in &graph.nodes {
-        if node.reads().iter().any(|value| depends[value.0 as usize]) {
-            node.outputs.iter().for_each(|value| depends[value.0 as usize] = true);
-        }
-    }
-    depends
 }
 
 /// Bytes of a measurement.
@@ -115,7 +101,7 @@ impl Footprint {
         for target in targets {
             let params = target.params(graph);
             kept.extend(reads(graph, &params, outputs).unwrap_or_default());
-            let descends = dependants(graph, &params);
+            let descends = descendants(graph, &params);
             let own = |node: &Node| node.outputs.iter().any(|value| descends[value.0 as usize]);
             working = working.max(most_live(graph, &own, &|_| false, &bytes));
         }

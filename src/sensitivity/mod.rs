@@ -16,6 +16,7 @@ mod footprint;
 mod model;
 mod pass;
 mod perturb;
+mod programs;
 mod replay;
 mod standing;
 mod table;
@@ -25,8 +26,8 @@ pub use batching::{Batching, micro_batch, shapes, size_that_runs};
 pub use engine::{Settings, WAVE, measure};
 pub use estimate::{Estimated, Estimates, Samples, Sampling, complete, estimable, estimate};
 pub use footprint::{Budget, Footprint, UNBOUNDED};
-pub use pass::Precision;
 pub use perturb::{Change, Perturbation, Plan, Target, group_targets, layer_targets};
+pub use programs::Precision;
 pub use replay::descendants;
 pub use standing::{Memory, Standing};
 

@@ -7,7 +7,7 @@ use super::perturb::Perturbation;
 use super::replay::{Replay, Source, compile, site_of};
 use crate::graph::{Def, Graph, ParamId, ValueId, graph_leaves};
 use crate::lower::{Lowered, Site};
-use crate::runtime::{Device, DeviceTensor, Program, RuntimeError, Shared, to_torch, with_worker};
+use crate::runtime::{Device, DeviceTensor, Program, RuntimeError, Shared, is_finite, to_torch, with_worker};
 use crate::tensor::{DType, Tensor};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -89,6 +89,14 @@ impl Model {
             Source::Cell(at) => cell.made.get(at).map(Shared::get),
             Source::Keep => cell.keep.as_ref().map(Shared::get),
         }
+    }
+
+    /// Whether no number of these loaded tensors is infinite or not a number.
+    pub fn is_finite(&self, values: &[ValueId]) -> Result<bool, RuntimeError> {
+        values
+            .iter()
+            .filter_map(|&value| self.fixed(value))
+            .try_fold(true, |finite, tensor| Ok(finite && is_finite(&tensor)?))
     }
 
     /// Puts parameters and constants on the device, and computes what depends on them alone.

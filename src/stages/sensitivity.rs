@@ -4,20 +4,17 @@ use super::shared::{Cut, Shared};
 use super::stored::Stored;
 use super::{data, inputs, layers, plugins, tables};
 use crate::confidence::Aim;
-use crate::dataset::{Dataset, DatasetError};
-use crate::graph::{Graph, ValueId};
 use crate::history::{CELLS_FILE, CellKeys};
 use crate::mask::saliency::{Method, Ties};
 use crate::metric::Metric;
 use crate::pipeline::{Cells, Context, Failure, Outcome, Pending, Read, Share, Stage, Stop};
 use crate::runtime;
 use crate::sensitivity::{
-    Batching, Budget, EarlyStop, Estimates, Footprint, Plan, Precision, Sampling, SensitivityError, Settings, Table,
-    Target, WAVE, complete, estimate, group_targets, layer_targets, measure, micro_batch, shapes,
+    Batching, EarlyStop, Estimates, Plan, Sampling, SensitivityError, Settings, Table, Target, complete, estimate,
+    group_targets, layer_targets, measure, shapes,
 };
 use crate::spec::{self, Compat, Granularity, StopMode};
 use crate::store::{Change, Document, Key, Store};
-use crate::tensor::Tensor;
 use crate::topology::{self, Layer, LayerKind};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -25,9 +22,11 @@ use std::sync::Arc;
 
 mod format;
 mod pending;
+mod ready;
 mod report;
 
 use format::Format;
+use ready::unread;
 use report::{Found, csv, json, summary};
 
 pub const KIND: &str = "sensitivity";
@@ -184,57 +183,6 @@ impl Sensitivity {
         })
     }
 
-    /// Opens the data and finds out how the model takes it; `whole` asks for all that it returns.
-    fn prepare(&self, graph: &Graph, whole: bool) -> Result<Ready, Failure> {
-        let pipeline = &self.shared.spec.pipeline;
-        let dataset = data::open(&self.shared)?;
-        let outputs = inputs::outputs(&pipeline.model, graph, whole).map_err(|misfit| Failure::of(misfit.message))?;
-        // How much is run at once goes by the first, so that cells of the same metric share their keys.
-        let output = outputs[0];
-        let first = dataset.read(0..1).map_err(unread)?.inputs;
-        let batch = pipeline
-            .dataset
-            .as_ref()
-            .map_or(1, |dataset| dataset.batch_size as usize);
-        let evaluator = super::shared::evaluator();
-        let batching = Batching::probe(graph, &first, output, batch, evaluator).map_err(Failure::of)?;
-        let all = topology::layers(graph);
-        Ok(Ready {
-            micro_batch: micro_batch(graph, &all, &first, &[output], batch, batching, evaluator),
-            dataset,
-            outputs,
-            first,
-            batching,
-        })
-    }
-
-    /// What the measurement takes, and how much of it is done at once for that.
-    fn budget(&self, graph: &Graph, ready: &Ready, targets: &[Target]) -> (Footprint, Budget) {
-        let batch = match ready.batching {
-            Batching::Any => 1,
-            Batching::Fixed(size) => size,
-        };
-        let inputs = ready.first.iter().map(|input| {
-            let mut shape = input.shape().to_vec();
-            shape[0] = batch;
-            (shape, input.dtype())
-        });
-        let walked = topology::walk(graph, &topology::Options::of_inputs(inputs), super::shared::evaluator());
-        let levels = self.step.sparsities.len();
-        let together = match self.step.estimate {
-            Some(_) => targets.len() * levels,
-            None => WAVE,
-        };
-        let outputs = &ready.outputs;
-        let mut footprint = Footprint::of(&walked, batch, targets, levels, outputs, ready.micro_batch, together);
-        if Format::choose(&self.shared, &self.step).precision == Precision::Auto {
-            footprint = footprint.with_bfloat16(graph);
-        }
-        let at_once = footprint.at_once(self.shared.memory(), rayon::current_num_threads());
-        let budget = Budget::of(&walked, batch, targets, at_once);
-        (footprint, budget)
-    }
-
     /// What is found, and the cells that it is made of.
     fn measure(
         &self,
@@ -257,11 +205,8 @@ impl Sensitivity {
             spec::Device::Cuda(index) => runtime::device(&format!("cuda:{index}")),
         };
         let format = Format::choose(&self.shared, &self.step);
-        let known = match self.shared.runs_plain() {
-            true => None,
-            false => Some(shapes(graph, &ready.first, ready.batching, super::shared::evaluator())),
-        };
-        let (footprint, budget) = self.budget(graph, &ready, targets);
+        let known = (!self.shared.runs_plain()).then(|| shapes(&ready.walked));
+        let (footprint, budget) = self.budget(&ready, targets, format);
         let expected = footprint.peak(budget.at_once, rayon::current_num_threads());
         let limit = self.shared.memory();
         if expected > limit {
@@ -353,25 +298,6 @@ impl Sensitivity {
     }
 }
 
-/// The data, and how the model takes it.
-struct Ready {
-    dataset: Dataset,
-    /// What the metrics are given, the model's chosen one first.
-    outputs: Vec<ValueId>,
-    /// The first sample's inputs.
-    first: Vec<Tensor>,
-    batching: Batching,
-    micro_batch: usize,
-}
-
-/// Samples that cannot be read end a stage; those that nobody waits for any more do so without a fault.
-fn unread(fault: DatasetError) -> Failure {
-    match fault {
-        DatasetError::Stopped => Failure::Stopped(Cells::default()),
-        fault => Failure::of(fault),
-    }
-}
-
 /// Where the store has the cells of a table.
 fn keys(memory: &Stored<'_>, targets: &[Target], table: &Table) -> Option<CellKeys> {
     let mut keys = CellKeys::new(memory.key(None)?);
@@ -403,7 +329,8 @@ impl Stage for Sensitivity {
         // Whether a plug-in wants every output only it can say, and a plan starts none.
         let ready = self.prepare(graph, false).ok()?;
         let targets = self.targets().ok()?;
-        let (footprint, budget) = self.budget(graph, &ready, &targets);
+        let format = Format::choose(&self.shared, &self.step);
+        let (footprint, budget) = self.budget(&ready, &targets, format);
         Some(footprint.peak(budget.at_once, rayon::current_num_threads()))
     }
 

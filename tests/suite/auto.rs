@@ -44,7 +44,8 @@ fn table(
 ) -> Result<Table, SensitivityError> {
     let runtime = Runtime::new();
     let first = dataset.read(0..1).expect("a sample").inputs;
-    let known = shapes(graph, &first, Batching::Any, &runtime);
+    let walked = Batching::Any.walk(graph, &first, &runtime);
+    let known = shapes(&walked);
     let outputs: [ValueId; 1] = [graph.output_values()[0]];
     let metrics: Vec<Box<dyn Metric>> = way.metrics.iter().map(|kind| kind.build()).collect();
     let further: Vec<&dyn Metric> = metrics[1..].iter().map(AsRef::as_ref).collect();
@@ -62,15 +63,7 @@ fn table(
         seed: 3,
         sparsities: &[0.25, 0.5, 0.75],
         early_stop: way.early_stop,
-        micro_batch: micro_batch(
-            graph,
-            &wanted,
-            &first,
-            &outputs,
-            way.micro_batch,
-            Batching::Any,
-            &runtime,
-        ),
+        micro_batch: micro_batch(&walked, &wanted, &outputs, way.micro_batch, Batching::Any),
         pad: false,
         device: device("cpu").expect("a CPU"),
         budget: &UNBOUNDED,

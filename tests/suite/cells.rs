@@ -95,12 +95,8 @@ fn cells_are_what_a_masked_model_gives() {
     for name in NAMES {
         let (graph, dataset) = (golden::graph(name), golden::dataset(name));
         let outputs = graph.output_values();
-        let known = shapes(
-            &graph,
-            &dataset.read(0..1).expect(name).inputs,
-            Batching::Any,
-            &Runtime::new(),
-        );
+        let first = dataset.read(0..1).expect(name).inputs;
+        let known = shapes(&Batching::Any.walk(&graph, &first, &Runtime::new()));
         let mut all = layer_targets(&with_filters(&graph));
         all.extend(groups(&graph, &dataset));
         assert!(all.len() > with_filters(&graph).len(), "{name} has coupled groups");

@@ -121,7 +121,8 @@ fn table(entry: &Entry, listed: &[&str], model: &Path, config: &Config, batch: u
     let sparsities = rounded(entry.sparsities.as_deref().unwrap_or(&tenths));
     let first = dataset.read(0..1).expect("a sample").inputs;
     let batching = Batching::probe(&graph, &first, output, batch, &runtime).expect("a batch size");
-    let known = shapes(&graph, &first, batching, &runtime);
+    let walked = batching.walk(&graph, &first, &runtime);
+    let known = shapes(&walked);
     let settings = Settings {
         plan: Plan {
             method,
@@ -134,7 +135,7 @@ fn table(entry: &Entry, listed: &[&str], model: &Path, config: &Config, batch: u
         lowering: Some(&known),
         sparsities: &sparsities,
         early_stop,
-        micro_batch: micro_batch(&graph, &all, &first, &[output], batch, batching, &runtime),
+        micro_batch: micro_batch(&walked, &all, &[output], batch, batching),
         pad: batching != Batching::Any,
         device: secateur::runtime::device("cpu").expect("a CPU"),
         budget: &UNBOUNDED,

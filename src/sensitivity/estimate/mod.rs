@@ -14,8 +14,8 @@ mod cell;
 mod drive;
 
 use super::engine::{Settings, measure};
-use super::pass::Programs;
 use super::perturb::Target;
+use super::programs::Programs;
 use super::table::{self, Asked};
 use super::{EarlyStop, Memory, SensitivityError, Table};
 use crate::confidence::{Aim, Interval};

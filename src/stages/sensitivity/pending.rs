@@ -2,10 +2,9 @@
 
 use super::{Sensitivity, Stored};
 use crate::pipeline::{Failure, Pending};
-use crate::sensitivity::{Memory, Target, descendants};
+use crate::sensitivity::{Budget, Memory, Target, WAVE};
 use crate::stages::data;
 use crate::store::{Change, Store};
-use crate::topology::Walked;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -63,15 +62,10 @@ impl Sensitivity {
         }
         let samples = data::open(&self.shared)?.len() as u64;
         let walk = self.shared.walk()?;
-        let batch = walk.batch.max(1) as u64;
-        let mut of_target: Vec<Option<u64>> = vec![None; targets.len()];
-        let replays: u64 = measured
-            .iter()
-            .map(|&at| *of_target[at].get_or_insert_with(|| replay(&walk, &targets[at])))
-            .sum();
-        let whole: u64 = walk.macs.iter().sum();
-        let passes = (measured.len() as u64).div_ceil(crate::sensitivity::WAVE as u64).max(1);
-        Ok(Some((replays + whole * passes) / batch * samples))
+        let budget = Budget::of(&walk, walk.batch, targets, 1);
+        let replays: u64 = measured.iter().map(|&at| budget.replay(at)).sum();
+        let passes = measured.len().div_ceil(WAVE).max(1) as u64;
+        Ok(Some((replays + budget.whole * passes) * samples))
     }
 
     /// Says a change in the words of the step.
@@ -119,13 +113,4 @@ impl Sensitivity {
 /// The value of the metric that steers, where those of all metrics are known.
 fn known(memory: &Stored<'_>, digest: Option<&str>) -> Option<f64> {
     Some(memory.scores(digest)?.first()?.value)
-}
-
-/// Multiply-accumulates of the operators that depend on a target, for the walked batch.
-fn replay(walked: &Walked<'_>, target: &Target) -> u64 {
-    let graph = walked.graph;
-    let depends = descendants(graph, &target.params(graph));
-    let nodes = graph.nodes.iter().zip(&walked.macs);
-    let touched = nodes.filter(|(node, _)| node.outputs.iter().any(|value| depends[value.0 as usize]));
-    touched.map(|(_, macs)| macs).sum()
 }
