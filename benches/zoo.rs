@@ -6,7 +6,7 @@
 
 use secateur::graph::Graph;
 use secateur::labels::Split;
-use secateur::prune::{Prover, PruneError, Removal, difference, in_float64, remove, zero};
+use secateur::prune::{Prover, PruneError, Removal, difference, given, in_float64, remove, zero};
 use secateur::runtime::Runtime;
 use secateur::tensor::{DType, Tensor};
 use secateur::topology::{Group, Options, Walked, coupling, walk};
@@ -219,19 +219,7 @@ fn sized(arguments: &Arguments, graph: &Graph, options: Options, runtime: &Runti
 
 /// Whether a network in float64 runs on inputs of these shapes.
 fn runs(graph: &Graph, options: &Options, runtime: &Runtime) -> bool {
-    let wide = |tensor: Tensor| {
-        if tensor.dtype().is_float() {
-            tensor.cast(DType::F64)
-        } else {
-            tensor
-        }
-    };
-    let given: Vec<_> = graph
-        .inputs
-        .iter()
-        .copied()
-        .zip(inputs(options).into_iter().map(wide))
-        .collect();
+    let given = given(graph, &inputs(options));
     runtime.run(graph, &given, &graph.output_values()).is_ok()
 }
 

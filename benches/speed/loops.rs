@@ -6,7 +6,7 @@ use secateur::runtime::{device, init, to_torch};
 use secateur::sensitivity::{Memory, Precision, Samples, Sampling, Settings, UNBOUNDED, estimate, measure};
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::sync::Mutex;
+use std::sync::Barrier;
 use std::time::Instant;
 use tch::{CModule, Device, Kind, Tensor};
 
@@ -179,26 +179,29 @@ pub fn furthest(a: &Run, b: &Run) -> f64 {
 pub fn product_rate(kind: Kind, threads: usize) -> Result<f64, Box<dyn Error>> {
     const SIDE: i64 = 1024;
     const TIMES: u32 = 8;
-    let best = Mutex::new(0.0_f64);
-    for _ in 0..3 {
-        let start = Instant::now();
-        std::thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|| {
-                    secateur::runtime::with_worker(|| {
-                        let matrix = || Tensor::rand([SIDE, SIDE], (Kind::Float, Device::Cpu)).to_kind(kind);
-                        let (a, b) = (matrix(), matrix());
-                        for _ in 0..TIMES {
-                            let _ = a.matmul(&b);
-                        }
-                    });
-                });
+    let ready = Barrier::new(threads);
+    let one = || {
+        secateur::runtime::with_worker(|| {
+            let matrix = || Tensor::rand([SIDE, SIDE], (Kind::Float, Device::Cpu)).to_kind(kind);
+            let (a, b) = (matrix(), matrix());
+            ready.wait();
+            let start = Instant::now();
+            for _ in 0..TIMES {
+                let _ = a.matmul(&b);
             }
+            start.elapsed().as_secs_f64()
+        })
+    };
+    let done = 2.0 * (SIDE as f64).powi(3) * f64::from(TIMES) * threads as f64;
+    let mut best = 0.0_f64;
+    for _ in 0..3 {
+        let slowest = std::thread::scope(|scope| {
+            let all: Vec<_> = (0..threads).map(|_| scope.spawn(one)).collect();
+            let mut all = all.into_iter().map(std::thread::ScopedJoinHandle::join);
+            all.try_fold(0.0_f64, |slowest, seconds| seconds.map(|seconds| slowest.max(seconds)))
         });
-        let done = 2.0 * (SIDE as f64).powi(3) * f64::from(TIMES) * threads as f64;
-        let rate = done / start.elapsed().as_secs_f64() / 1e9;
-        let mut best = best.lock().map_err(|_| "a thread panicked")?;
-        *best = best.max(rate);
+        let slowest = slowest.map_err(|_| "a thread panicked")?;
+        best = best.max(done / slowest / 1e9);
     }
-    Ok(best.into_inner()?)
+    Ok(best)
 }

@@ -82,7 +82,7 @@ fn table(arguments: &Arguments) -> Result<Vec<Section>, Box<dyn Error>> {
     let one = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
     let folder = tempfile::tempdir()?;
     let mut ways: Vec<Way<'_>> = Vec::new();
-    if let Some(environment) = &arguments.nni {
+    if let Some(environment) = arguments.nni.as_ref().filter(|_| arguments.wants("loops")) {
         nni::samples(network, folder.path())?;
         ways.push((
             "NNI 1.9",
@@ -111,6 +111,10 @@ fn table(arguments: &Arguments) -> Result<Vec<Section>, Box<dyn Error>> {
         }),
     ));
     ways.push(("estimate", Box::new(|seed| loops::estimated(network, seed))));
+    if !arguments.wants("loops") {
+        // The rates are this one's.
+        ways.retain(|(name, _)| *name == "lowered");
+    }
 
     let mut found: Vec<Vec<Run>> = ways.iter().map(|_| Vec::new()).collect();
     for round in 0..arguments.rounds {
@@ -149,7 +153,10 @@ fn table(arguments: &Arguments) -> Result<Vec<Section>, Box<dyn Error>> {
         }
         section.rows.push(row);
     }
-    let mut sections = vec![section];
+    let mut sections = Vec::new();
+    if arguments.wants("loops") {
+        sections.push(section);
+    }
     if arguments.wants("rates") {
         let mut rates = Section::new("rates of the replays, against matrix products");
         let done = 2.0 * network.replay_macs() as f64 * network.dataset.len() as f64 / 1e9;

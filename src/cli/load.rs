@@ -260,14 +260,14 @@ fn read(file: &Path) -> std::io::Result<Vec<u8>> {
 }
 
 pub fn show(diagnostics: &[Diagnostic]) -> CliError {
-    let colour = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
+    let plain = says_json() || anstream::AutoStream::choice(&std::io::stderr()) == anstream::ColorChoice::Never;
     // One JSON object an error; for people all in one.
     let together = match says_json() {
         true => 1,
         false => diagnostics.len().max(1),
     };
     for some in diagnostics.chunks(together) {
-        say(spec::render(some, colour).trim_end());
+        say(spec::render(some, !plain).trim_end());
     }
     CliError::Invalid
 }

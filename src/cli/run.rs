@@ -5,9 +5,7 @@ use super::lockfile;
 use super::recording::Recording;
 use super::waiting::WaitArgs;
 use super::{CliError, Exit, FileArgs, PlaceArgs, answer, catch, end_of, folder, jobs, signals};
-use crate::pipeline::{
-    Event, Options, Output, Record, RunError, Share, Sink, Stage, StageRecord, Stop, Waiting, execute,
-};
+use crate::pipeline::{Event, Options, Output, Record, RunError, Share, Sink, StageRecord, Stop, Waiting, execute};
 use crate::report::{LogFormat, Mode, Reporter, summary};
 use crate::spec::{Memory, Period};
 use crate::store::{Lock, Patience, Store};
@@ -157,10 +155,9 @@ fn run_one(args: &Args, loaded: &Loaded, store: &Store, stop: &Stop, sink: &dyn 
         },
     )
     .map_err(RunError::Busy)?;
-    let ids: Vec<&str> = loaded.dag.stages().map(Stage::id).collect();
     sink.event(&Event::RunStarted {
         name: loaded.name().into(),
-        stages: ids.iter().map(|&id| id.into()).collect(),
+        stages: loaded.dag.stages().map(|stage| stage.id().into()).collect(),
     });
     let options = Options {
         only: args.only.clone(),
@@ -171,7 +168,9 @@ fn run_one(args: &Args, loaded: &Loaded, store: &Store, stop: &Stop, sink: &dyn 
     };
     loaded.obey(stop);
     let recording = Recording::start(store, loaded, &folder);
-    let run = match execute(&loaded.dag, store, &output, &options, stop, sink) {
+    let run = execute(&loaded.dag, store, &output, &options, stop, sink);
+    loaded.release();
+    let run = match run {
         Ok(run) => run,
         Err(error) => {
             let error = CliError::from(error);
@@ -179,7 +178,6 @@ fn run_one(args: &Args, loaded: &Loaded, store: &Store, stop: &Stop, sink: &dyn 
             return Err(error);
         }
     };
-    loaded.release();
     loaded.remember_model(store);
     let exit = Exit::of_run(&run, args.keep_going);
     output.remove_gone(&run.stages, &crate::stages::names_of_kind)?;

@@ -105,12 +105,6 @@ impl ForeignSource {
             from: Arc::clone(from),
         })
     }
-
-    /// The columns that are used.
-    fn used(&self) -> impl Iterator<Item = &Column> {
-        let columns = self.from.columns();
-        self.inputs.iter().chain(&self.targets).map(|&at| &columns[at])
-    }
 }
 
 /// The column of each input: that of its name; a model's only input takes the only one.
@@ -159,7 +153,8 @@ impl Source for ForeignSource {
     }
 
     fn raw_bytes(&self) -> usize {
-        self.used().filter_map(Column::bytes).sum()
+        // What the model does not take is read as well.
+        self.from.columns().iter().filter_map(Column::bytes).sum()
     }
 
     fn target_numbers(&self) -> usize {

@@ -106,13 +106,16 @@ impl WebDataset {
             };
             at = after;
             let Some((key, ending)) = named else { continue };
+            let first = self.samples.is_empty();
             let sample = pending.get_or_insert(Pending {
                 key,
                 image: None,
                 label: None,
                 endings: Vec::new(),
             });
-            sample.endings.push(ending.clone());
+            if first {
+                sample.endings.push(ending.clone());
+            }
             let is_image = match image {
                 Some(wanted) => ending == wanted,
                 None => EXTENSIONS.contains(&ending.as_str()),
@@ -159,7 +162,7 @@ impl WebDataset {
         let class = match done.label {
             Some(member) if member.size <= LARGEST_LABEL => {
                 let content = tar.read(&member)?;
-                if let Some(fields) = label.fields_instead(&content).filter(|_| first) {
+                if first && let Some(fields) = label.fields_instead(&content) {
                     return Err(missing("field", fields));
                 }
                 let class = label.read(&content);

@@ -13,6 +13,11 @@ use crate::store::{Key, Store};
 /// Beyond this (corrected) probability a difference is within noise.
 pub const NOISE: f64 = 0.05;
 
+/// A part of what decided a stage's results.
+fn part<'e>(entry: &'e StageEntry, path: &str) -> Option<&'e serde_json::Value> {
+    entry.document.pointer(path)
+}
+
 /// The cells of two tables of one step.
 pub(super) struct Pairs<'a> {
     store: &'a Store,
@@ -24,7 +29,6 @@ impl<'a> Pairs<'a> {
     /// # Errors
     /// Says why there is nothing to compare.
     pub fn new(before: &StageEntry, after: &StageEntry, store: &'a Store) -> Result<Pairs<'a>, &'static str> {
-        let part = |entry: &StageEntry, path: &str| entry.document.pointer(path).cloned();
         if part(before, "/ground/data") != part(after, "/ground/data") {
             return Err("they were measured on different samples");
         }
@@ -71,7 +75,7 @@ impl<'a> Pairs<'a> {
                 Err(why) => lacking = lacking.or(Some(why)),
             }
         }
-        let untested = vec![1.0; unmoved];
+        let untested = std::iter::repeat_n(1.0, unmoved);
         let all: Vec<f64> = tested.iter().map(|(_, p)| *p).chain(untested).collect();
         for ((at, _), p) in tested.iter().zip(holm(&all)) {
             moved[*at].p = Some(p);

@@ -131,8 +131,8 @@ impl StageEntry {
 
 /// The digests of the files that an artifact puts into the output folder.
 pub(super) fn digests(artifact: &Artifact) -> BTreeMap<String, String> {
-    let files = artifact.files.iter().filter(|(name, _)| !name.starts_with('.'));
-    files
+    artifact
+        .shown()
         .map(|(name, file)| (name.clone(), file.digest.to_string()))
         .collect()
 }

@@ -298,6 +298,20 @@ pub(super) fn against_baseline(
     forward: &Forward<'_>,
     value: impl Fn(Logits<'_>, Logits<'_>) -> f64,
 ) -> Result<Vec<f64>, MetricError> {
+    let mut means = vec![0.0; forward.batch.len()];
+    let positions = each_against_baseline(metric, forward, |sample, own, unmasked| {
+        means[sample] += value(own, unmasked);
+    })?;
+    means.iter_mut().for_each(|sum| *sum /= positions as f64);
+    Ok(means)
+}
+
+/// Shows each sample's logits and the unmasked model's, position by position; gives the positions of a sample.
+pub(super) fn each_against_baseline(
+    metric: &str,
+    forward: &Forward<'_>,
+    mut see: impl FnMut(usize, Logits<'_>, Logits<'_>),
+) -> Result<usize, MetricError> {
     let (outputs, baseline) = (forward.output()?, forward.baseline(metric)?);
     if baseline.shape() != outputs.shape() {
         return Err(MetricError::BaselineShape {
@@ -306,12 +320,13 @@ pub(super) fn against_baseline(
         });
     }
     let shape = Shape::new(metric, outputs, forward.batch)?;
-    let mean = |index| {
-        let (own, unmasked) = (row(outputs, index), row(baseline, index));
-        let values = (0..shape.positions).map(|at| value(shape.at(&own, at), shape.at(&unmasked, at)));
-        values.sum::<f64>() / shape.positions as f64
-    };
-    Ok((0..shape.samples).map(mean).collect())
+    for sample in 0..shape.samples {
+        let (own, unmasked) = (row(outputs, sample), row(baseline, sample));
+        for at in 0..shape.positions {
+            see(sample, shape.at(&own, at), shape.at(&unmasked, at));
+        }
+    }
+    Ok(shape.positions)
 }
 
 /// Whether `a` comes strictly before `b` when numbers are sorted downwards: NaN is the largest.

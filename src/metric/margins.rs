@@ -2,9 +2,9 @@
 //!
 //! Owns the margins of the metrics over classes. Deliberately knows nothing of number formats and of who asks.
 
-use super::classes::{Accuracy, Agreement, Logits, Shape, TopK, each_position};
+use super::classes::{Accuracy, Agreement, Logits, TopK, each_against_baseline, each_position};
 use super::per_class::PerClass;
-use super::{Decisions, Forward, Metric, MetricError, row};
+use super::{Decisions, Forward, Metric, MetricError};
 
 impl Decisions for Accuracy {
     fn margins(&self, forward: &Forward<'_>) -> Result<Vec<f64>, MetricError> {
@@ -20,21 +20,11 @@ impl Decisions for TopK {
 
 impl Decisions for Agreement {
     fn margins(&self, forward: &Forward<'_>) -> Result<Vec<f64>, MetricError> {
-        let (outputs, baseline) = (forward.output()?, forward.baseline(&self.name())?);
-        let shape = Shape::new(&self.name(), outputs, forward.batch)?;
-        let least = |index| {
-            let (own, wanted) = (row(outputs, index), row(baseline, index));
-            // A baseline of another shape is refused where values are asked for.
-            if own.len() != wanted.len() {
-                return f64::NAN;
-            }
-            let margins = (0..shape.positions).map(|position| {
-                let class = shape.at(&wanted, position).argmax();
-                margin(shape.at(&own, position), class, 1)
-            });
-            margins.fold(f64::INFINITY, nearer)
-        };
-        Ok((0..shape.samples).map(least).collect())
+        let mut margins = vec![f64::INFINITY; forward.batch.len()];
+        each_against_baseline(&self.name(), forward, |sample, own, unmasked| {
+            margins[sample] = nearer(margins[sample], margin(own, unmasked.argmax(), 1));
+        })?;
+        Ok(margins)
     }
 }
 

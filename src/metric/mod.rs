@@ -235,16 +235,12 @@ pub fn open<'a>(metric: &'a dyn Metric, cell: &str) -> Result<Box<dyn Accumulato
 
 /// Takes a cell up from where it stood; none where the metric cannot.
 pub fn reopen<'a>(metric: &'a dyn Metric, cell: &str, standing: &Standing) -> Option<Box<dyn Accumulator + 'a>> {
-    match (metric.form(), &standing.so_far) {
-        (Form::PerSample(judge), SoFar::Sum { sum, outcomes }) => match judge.in_background() {
+    match metric.form() {
+        Form::PerSample(judge) => match judge.in_background() {
             Some(elsewhere) => elsewhere.reopen(cell, standing),
-            None => {
-                let partial = Partial::resume(standing.samples, *sum, outcomes.clone());
-                Some(Box::new(Average::resumed(judge, partial)))
-            }
+            None => Some(Box::new(Average::resumed(judge, Partial::resume(standing)?))),
         },
-        (Form::Aggregate(aggregate), _) => aggregate.reopen(cell, standing),
-        (Form::PerSample(_), SoFar::State(_)) => None,
+        Form::Aggregate(aggregate) => aggregate.reopen(cell, standing),
     }
 }
 

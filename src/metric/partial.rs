@@ -41,14 +41,17 @@ impl Partial {
         partial
     }
 
-    /// Continues an average from where it stood.
-    pub fn resume(samples: usize, sum: f64, outcomes: Option<Outcomes>) -> Partial {
-        Partial {
-            count: samples,
-            sum,
-            outcomes: outcomes.unwrap_or_default(),
+    /// Continues an average from where it stood; none from what is no average.
+    pub fn resume(standing: &Standing) -> Option<Partial> {
+        let SoFar::Sum { sum, outcomes } = &standing.so_far else {
+            return None;
+        };
+        Some(Partial {
+            count: standing.samples,
+            sum: *sum,
+            outcomes: outcomes.clone().unwrap_or_default(),
             ..Partial::default()
-        }
+        })
     }
 
     /// Number of samples, those that wait included.
@@ -237,10 +240,7 @@ mod tests {
             ([0.5, 1.0], 1.0),
         ] {
             let mut whole = Partial::new(0, begun.to_vec());
-            let Some(SoFar::Sum { sum, outcomes }) = whole.standing().map(|standing| standing.so_far) else {
-                panic!("an average has a sum");
-            };
-            let mut resumed = Partial::resume(2, sum, outcomes);
+            let mut resumed = Partial::resume(&whole.standing().unwrap()).unwrap();
             for partial in [&mut whole, &mut resumed] {
                 partial.merge(Partial::new(2, vec![next])).unwrap();
             }

@@ -50,8 +50,7 @@ impl Output {
         files::make_folder(&folder)?;
         remove_rubbish(&folder)?;
         let mut changed = false;
-        // A name that begins with a dot stays in the store: it is for later comparisons, not for the user.
-        for name in artifact.files.keys().filter(|name| !name.starts_with('.')) {
+        for (name, _) in artifact.shown() {
             let target = folder.join(name);
             let Some(bytes) = artifact.read(name)? else {
                 return Ok(false);
@@ -92,7 +91,8 @@ impl Output {
         if known == Some(key) {
             return Ok(true);
         }
-        if let Some(artifact) = store.artifact(key)?.filter(|_| known.is_none())
+        if known.is_none()
+            && let Some(artifact) = store.artifact(key)?
             && self.holds(stage, &artifact)?
         {
             return Ok(true);
@@ -104,9 +104,8 @@ impl Output {
     /// Whether a step's folder holds an artifact's files as they are.
     fn holds(&self, stage: &dyn Stage, artifact: &Artifact) -> Result<bool, StoreError> {
         let folder = self.folder.join(stage.id());
-        for name in artifact.files.keys().filter(|name| !name.starts_with('.')) {
-            let bytes = artifact.read(name)?;
-            if bytes.is_none() || files::read(&folder.join(name))? != bytes {
+        for (name, file) in artifact.shown() {
+            if files::read(&folder.join(name))?.is_none_or(|bytes| Key::of(&bytes) != file.digest) {
                 return Ok(false);
             }
         }

@@ -130,7 +130,9 @@ pub fn assess(
                 } else {
                     let earlier = past.get(stage.id()).cloned().unwrap_or_default();
                     one.pending = stage.pending(store, options.no_cache);
-                    one.memory = stage.memory();
+                    // What only gathers cells that are stored runs no model.
+                    let computes = one.pending.as_ref().is_none_or(|pending| pending.cells.computed > 0);
+                    one.memory = if computes { stage.memory() } else { None };
                     one.expect(earlier.cost.as_ref());
                     let reasons = match options.no_cache {
                         true => vec!["--no-cache".into()],

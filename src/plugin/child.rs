@@ -164,11 +164,15 @@ fn find(word: &str, folder: &Path) -> Result<PathBuf, String> {
             Err(error) => Err(format!("{}: {error}", path.display())),
         };
     }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut places = std::env::split_paths(&path).map(|place| place.join(word));
-    places
-        .find(|place| place.is_file() && rustix::fs::access(place, rustix::fs::Access::EXEC_OK).is_ok())
+    in_path(word)
         .ok_or_else(|| "no program of this name is in PATH (a program beside the pipeline is written ./name)".into())
+}
+
+/// The program of this name in PATH.
+pub fn in_path(word: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let mut places = std::env::split_paths(&path).map(|place| place.join(word));
+    places.find(|place| place.is_file() && rustix::fs::access(place, rustix::fs::Access::EXEC_OK).is_ok())
 }
 
 /// All that a plug-in sees.

@@ -77,7 +77,11 @@ impl CommandDataset {
         }
         let columns = self.hello.tensors.iter().enumerate();
         let tensor = |(at, column): (usize, &Column)| {
-            let data: Vec<u8> = parts.iter().flat_map(|part| part[at].data().iter().copied()).collect();
+            let data = parts
+                .iter()
+                .map(|part| &part[at].data()[..])
+                .collect::<Vec<_>>()
+                .concat();
             Tensor::new(column.dtype, column.batch(samples), data)
                 .map_err(|error| DatasetError::Reader(error.to_string()))
         };

@@ -234,11 +234,7 @@ impl Aggregate for CommandMetric {
 
     fn reopen(&self, cell: &str, standing: &Standing) -> Option<Box<dyn Accumulator + '_>> {
         match (self.hello.form, &standing.so_far) {
-            (FormName::PerSample, SoFar::Sum { sum, outcomes }) => Some(Box::new(self.background(Partial::resume(
-                standing.samples,
-                *sum,
-                outcomes.clone(),
-            )))),
+            (FormName::PerSample, _) => Some(Box::new(self.background(Partial::resume(standing)?))),
             (FormName::Aggregate, SoFar::State(state)) if self.hello.mergeable => {
                 let cell = self.ordered(cell, standing.samples).ok()?;
                 let merge = Ask::Merge {

@@ -25,7 +25,7 @@ mod tests;
 mod wire;
 mod worker;
 
-pub use child::ALWAYS_PASSED;
+pub use child::{ALWAYS_PASSED, in_path};
 pub use dataset::CommandDataset;
 pub use error::{Fault, PluginError};
 pub use hello::{Access, DatasetHello, FormName, Hello, MetricHello, TENSORS};

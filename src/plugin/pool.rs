@@ -348,7 +348,7 @@ fn values(answer: &Answer, samples: usize) -> Result<Vec<f64>, Fault> {
     list.iter().map(read).collect()
 }
 
-fn state(answer: &Answer) -> Result<String, Fault> {
+pub(super) fn state(answer: &Answer) -> Result<String, Fault> {
     let state = answer.fields.get("state").and_then(Value::as_str);
     state.map(str::to_owned).ok_or(Fault::Lacks("`state`, a string"))
 }

@@ -6,7 +6,7 @@
 mod proof;
 mod rewrite;
 
-pub use proof::{Prover, difference, in_float64, proof};
+pub use proof::{Prover, difference, given, in_float64, proof};
 
 use crate::graph::{Evaluate, Graph, NodeId, ParamId};
 use crate::labels::{FROZEN, Label};

@@ -160,7 +160,8 @@ fn outputs(graph: &Graph, inputs: &[Tensor], evaluator: &dyn Evaluate) -> Result
     evaluate(graph, given(graph, inputs), &graph.output_values(), evaluator)
 }
 
-fn given(graph: &Graph, inputs: &[Tensor]) -> Vec<(ValueId, Tensor)> {
+/// The graph's inputs with these samples, in float64 where they are floats.
+pub fn given(graph: &Graph, inputs: &[Tensor]) -> Vec<(ValueId, Tensor)> {
     graph.inputs.iter().copied().zip(inputs.iter().map(widen)).collect()
 }
 

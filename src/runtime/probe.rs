@@ -5,7 +5,7 @@
 //! [`faster_in_bfloat16`] measures, and no result may depend on it.
 
 use super::{Program, RuntimeError, isa_class, with_worker};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 use tch::{Device, Kind, Tensor};
 
@@ -78,14 +78,19 @@ const TRIES: usize = 7;
 /// How much faster bfloat16 must be to be worth its conversions.
 const WORTH: f64 = 1.25;
 
-/// Whether a device multiplies matrices in bfloat16 clearly faster than in float32: measured once a process, in a few
-/// milliseconds.
+/// Whether a device multiplies matrices in bfloat16 clearly faster than in float32: measured once a process and
+/// device, in a few milliseconds.
 pub fn faster_in_bfloat16(device: Device) -> bool {
-    static FOUND: OnceLock<bool> = OnceLock::new();
-    *FOUND.get_or_init(|| {
-        with_worker(|| Ok::<_, RuntimeError>(WORTH * seconds(device, Kind::BFloat16)? < seconds(device, Kind::Float)?))
-            .unwrap_or(false)
-    })
+    static FOUND: Mutex<Vec<(Device, bool)>> = Mutex::new(Vec::new());
+    let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(&(_, faster)) = found.iter().find(|(known, _)| *known == device) {
+        return faster;
+    }
+    let measured =
+        with_worker(|| Ok::<_, RuntimeError>(WORTH * seconds(device, Kind::BFloat16)? < seconds(device, Kind::Float)?));
+    let faster = measured.unwrap_or(false);
+    found.push((device, faster));
+    faster
 }
 
 fn seconds(device: Device, kind: Kind) -> Result<f64, RuntimeError> {

@@ -251,8 +251,11 @@ impl Memory {
         let (number, unit) = UNITS
             .iter()
             .find_map(|(name, bytes)| Some((text.strip_suffix(name)?, *bytes)))?;
-        let number = number.trim_end();
-        let plain = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+        let number = number.trim_end_matches(' ');
+        let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
+        let plain = [whole, part]
+            .iter()
+            .all(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()));
         let number: f64 = number.parse().ok().filter(|_| plain)?;
         let bytes = number * unit as f64;
         (1.0..9e18).contains(&bytes).then_some(bytes as u64)
@@ -340,5 +343,22 @@ impl JsonSchema for LayerPattern {
             "type": ["string", "number"],
             "minLength": 1,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_has_a_number_and_a_unit() {
+        for (text, bytes) in [("8GiB", 8 << 30), ("1.5 MiB", 3 << 19), ("2GB", 2_000_000_000)] {
+            assert_eq!(text.parse::<Memory>().map(|memory| memory.bytes()).ok(), Some(bytes));
+        }
+        for text in [
+            "8", "GiB", "8.GiB", ".5GiB", "8\tGiB", "-1GiB", "1e3MB", "0.0GiB", "8gib",
+        ] {
+            assert!(text.parse::<Memory>().is_err(), "{text:?}");
+        }
     }
 }

@@ -110,7 +110,7 @@ fn device(shared: &Shared) -> Option<Diagnostic> {
     let pipeline = &shared.spec.pipeline;
     let measures = pipeline.steps.iter().any(|step| matches!(step, Step::Sensitivity(_)));
     let fault = match pipeline.device {
-        Device::Cuda(index) if measures => crate::runtime::device(&format!("cuda:{index}")).err()?,
+        device @ Device::Cuda(_) if measures => crate::runtime::device(&device.to_string()).err()?,
         _ => return None,
     };
     Some(shared.spec.spans.diagnostic("device", fault.to_string(), None))

@@ -215,9 +215,9 @@ fn missing(folder: &Path, word: &str) -> Option<String> {
         let path = folder.join(word);
         return (!path.is_file()).then(|| format!("there is no file {}", path.display()));
     }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).any(|place| place.join(word).is_file());
-    (!found).then(|| format!("there is no program `{word}` in PATH (one beside the pipeline is written ./{word})"))
+    plugin::in_path(word)
+        .is_none()
+        .then(|| format!("there is no program `{word}` in PATH (one beside the pipeline is written ./{word})"))
 }
 
 /// The files below a folder that match a glob, in order of their paths.

@@ -200,10 +200,7 @@ impl Sensitivity {
         let Some((metric, further)) = metrics.split_first() else {
             return Err(Failure::of("the pipeline names no metric"));
         };
-        let device = match self.shared.spec.pipeline.device {
-            spec::Device::Cpu => runtime::device("cpu"),
-            spec::Device::Cuda(index) => runtime::device(&format!("cuda:{index}")),
-        };
+        let device = runtime::device(&self.shared.spec.pipeline.device.to_string());
         let format = Format::choose(&self.shared, &self.step);
         let known = (!self.shared.runs_plain()).then(|| shapes(&ready.walked));
         let (footprint, budget) = self.budget(&ready, targets, format);

@@ -45,6 +45,11 @@ pub struct Artifact {
 }
 
 impl Artifact {
+    /// The files for the user, by name. A name that begins with a dot stays in the store: it is for later comparisons.
+    pub fn shown(&self) -> impl Iterator<Item = (&String, &ArtifactFile)> {
+        self.files.iter().filter(|(name, _)| !name.starts_with('.'))
+    }
+
     /// Reads one of its files, verified once more.
     pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let Some(file) = self.files.get(name) else {

@@ -4,7 +4,7 @@
 //! through its hashes, and what fails them is reported and left out.
 
 use super::inventory::{Entry, Kind, Tally, name};
-use super::{Artifact, Key, NewArtifact, Store, StoreError, cells, files};
+use super::{Artifact, Incident, Key, NewArtifact, Store, StoreError, cells, files};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
@@ -172,15 +172,21 @@ impl Store {
                     entry: place.display().to_string(),
                 });
             }
-            let target = folder.path().join(place);
+            let target = folder.path().join(&place);
             files::make_folder(target.parent().unwrap_or(folder.path()))?;
             let mut bytes = Vec::new();
             match entry.read_to_end(&mut bytes) {
                 Ok(_) => {}
                 // Not the bytes that were packed. Results are read through their hashes; a record is taken as it is.
                 Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) => {
-                    if target.starts_with(folder.path().join("runs")) {
-                        self.set_aside(&target, error.to_string());
+                    if place.starts_with("runs") {
+                        let incident = Incident {
+                            path: source.join(&place),
+                            fault: error.to_string(),
+                            aside: None,
+                        };
+                        tracing::warn!("{incident}");
+                        self.noted().push(incident);
                         continue;
                     }
                 }

@@ -86,17 +86,34 @@ class Windows(nn.Module):
         return y
 
 
+class Held(nn.Module):
+    """Writes a list that the module holds."""
+
+    def __init__(self):
+        super().__init__()
+        self.kept = [1, 2]
+        self.a = nn.Conv2d(2, 3, 1)
+
+    def forward(self, x):
+        if bool(x.sum() > 0):
+            self.kept[0] = 3
+        else:
+            self.kept[0] = 5
+        return self.a(x) * self.kept[0]
+
+
 def main():
     folder = pathlib.Path(sys.argv[1])
     torch.manual_seed(0)
     image = torch.rand(2, 2, 4, 6)
     inputs = {
+        "held": [image, -image],
         "early": [image, -image, -9 * image],
         "in_place": [image, -image],
         "windows": [image, image[:, :, :3], image[:, :, :, :2], image[:, :, :3, :3]],
     }
     found = {}
-    for name, module in [("early", Early()), ("in_place", InPlace()), ("windows", Windows())]:
+    for name, module in [("early", Early()), ("in_place", InPlace()), ("windows", Windows()), ("held", Held())]:
         script = torch.jit.script(module.eval())
         stream = io.BytesIO()
         torch.jit.save(script, stream)

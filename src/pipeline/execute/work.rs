@@ -28,8 +28,7 @@ impl Work<'_> {
         let failure = match result {
             Ok(artifact) => {
                 self.tell(one, &artifact.notes);
-                let shown = artifact.files.keys().filter(|name| !name.starts_with('.'));
-                one.files = shown.cloned().collect();
+                one.files = artifact.shown().map(|(name, _)| name.clone()).collect();
                 return Ok(Some(artifact));
             }
             Err(Trouble::Stage(failure)) => failure,

@@ -56,7 +56,8 @@ impl Inliner<'_, '_> {
         }
         let mut lists = Vec::new();
         let mut dicts = Vec::new();
-        for value in frame.locals.values() {
+        let held = self.objects.iter().flat_map(|object| &object.attributes);
+        for value in frame.locals.values().chain(held.map(|(_, value)| value)) {
             containers(value, DEPTH, &mut lists, &mut dicts);
         }
         let items: usize = lists.iter().map(|list: &List| list.borrow().len() + 1).sum();
@@ -65,13 +66,13 @@ impl Inliner<'_, '_> {
         let before: Vec<Vec<Val>> = lists.iter().map(|list| list.borrow().clone()).collect();
         let cells = self.cells.save();
 
-        let then = self.side(frame, then, &lists, &cells)?;
+        let then = self.side(frame, then, &lists, &before, &cells)?;
         self.cells.restore(&cells);
         lists
             .iter()
             .zip(&before)
             .for_each(|(list, items)| *list.borrow_mut() = items.clone());
-        let otherwise = self.side(frame, otherwise, &lists, &cells)?;
+        let otherwise = self.side(frame, otherwise, &lists, &before, &cells)?;
         self.cells.restore(&cells);
         let (Some(then), Some(otherwise)) = (then, otherwise) else {
             return Err(fault);
@@ -89,8 +90,14 @@ impl Inliner<'_, '_> {
     }
 
     /// Runs one side; `None` where it returns, or leaves a tensor that must not be read.
-    fn side(&mut self, frame: &Frame, body: &[Stmt], lists: &[List], saved: &Saved) -> Result<Option<Side>, ReadError> {
-        let before: Vec<Vec<Val>> = lists.iter().map(|list| list.borrow().clone()).collect();
+    fn side(
+        &mut self,
+        frame: &Frame,
+        body: &[Stmt],
+        lists: &[List],
+        before: &[Vec<Val>],
+        saved: &Saved,
+    ) -> Result<Option<Side>, ReadError> {
         let mut own = Frame {
             locals: frame.locals.clone(),
         };
@@ -105,7 +112,7 @@ impl Inliner<'_, '_> {
             names.insert(name, self.left(value, old)?);
         }
         let mut left = Vec::with_capacity(lists.len());
-        for (list, before) in lists.iter().zip(&before) {
+        for (list, before) in lists.iter().zip(before) {
             let items = list.borrow().clone();
             let items = items
                 .into_iter()

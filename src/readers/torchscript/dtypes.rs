@@ -8,6 +8,10 @@ use crate::tensor::DType;
 
 /// The element type of a node's result (of each element, for a list), if it is known.
 pub fn dtype(op: &str, args: &[(String, Arg)], dtype_of: &dyn Fn(ValueId) -> Option<DType>) -> Option<DType> {
+    // Asked for another one.
+    if args.iter().any(|(name, arg)| name == "dtype" && *arg != Arg::None) {
+        return None;
+    }
     let of = |name: &str| {
         let found = args.iter().find(|(known, _)| known == name);
         found.and_then(|(_, arg)| arg.as_value()).and_then(dtype_of)
@@ -33,12 +37,12 @@ pub fn dtype(op: &str, args: &[(String, Arg)], dtype_of: &dyn Fn(ValueId) -> Opt
             };
             (right == Some(left) && left.is_float()).then_some(left)
         }
+        // Of integers they make floats.
+        "sigmoid" | "softmax" => first().filter(|dtype| dtype.is_float()),
         "relu"
         | "gelu"
         | "silu"
         | "hardswish"
-        | "sigmoid"
-        | "softmax"
         | "dropout"
         | "batch_norm"
         | "layer_norm"
@@ -72,5 +76,27 @@ pub fn dtype(op: &str, args: &[(String, Arg)], dtype_of: &dyn Fn(ValueId) -> Opt
         | "__getitem__"
         | "prim::ListUnpack" => first(),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_sure_is_not_known() {
+        let of = |op: &str, more: &[(&str, Arg)], given: DType| {
+            let mut args = vec![("self".to_owned(), Arg::Value(ValueId(0)))];
+            args.extend(more.iter().map(|(name, arg)| ((*name).to_owned(), arg.clone())));
+            dtype(op, &args, &|_| Some(given))
+        };
+        let (as_it_is, other) = (("dtype", Arg::None), ("dtype", Arg::Int(7)));
+        for op in ["aten::softmax", "aten::view"] {
+            assert_eq!(of(op, std::slice::from_ref(&as_it_is), DType::F32), Some(DType::F32));
+            assert_eq!(of(op, std::slice::from_ref(&other), DType::F32), None);
+        }
+        assert_eq!(of("aten::sigmoid", &[], DType::F16), Some(DType::F16));
+        assert_eq!(of("aten::sigmoid", &[], DType::I64), None);
+        assert_eq!(of("aten::relu", &[], DType::I64), Some(DType::I64));
     }
 }
