@@ -7,6 +7,7 @@ mod paired;
 
 pub use paired::{holm, mcnemar};
 
+use base64ct::{Base64Unpadded, Encoding};
 use flate2::Compression;
 use flate2::read::{DeflateDecoder, DeflateEncoder};
 use std::io::Read;
@@ -40,12 +41,12 @@ impl Outcomes {
         self.count += 1;
     }
 
-    /// The count, and the bits deflated, in base64.
+    /// The count, and the bits deflated, in base64 without padding.
     pub fn to_text(&self) -> String {
         let mut packed = Vec::new();
         // Memory cannot refuse to be read.
         let _ = DeflateEncoder::new(&*self.bits, Compression::best()).read_to_end(&mut packed);
-        format!("{} {}", self.count, encode(&packed))
+        format!("{} {}", self.count, Base64Unpadded::encode_string(&packed))
     }
 
     /// Reads what [`Outcomes::to_text`] wrote; none for anything else.
@@ -56,7 +57,7 @@ impl Outcomes {
         let mut bits = Vec::new();
         // One byte more than there should be tells that there are too many.
         let most = u64::try_from(length).ok()?.checked_add(1)?;
-        let packed = decode(packed)?;
+        let packed = Base64Unpadded::decode_vec(packed).ok()?;
         DeflateDecoder::new(&*packed).take(most).read_to_end(&mut bits).ok()?;
         (bits.len() == length).then_some(Outcomes { count, bits })
     }
@@ -70,36 +71,6 @@ impl Outcomes {
         });
         (self.count == other.count).then_some(split)
     }
-}
-
-const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-/// Base64 without padding.
-fn encode(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for three in bytes.chunks(3) {
-        let word = (0..3).fold(0, |word, at| word << 8 | u32::from(three.get(at).copied().unwrap_or(0)));
-        for at in 0..=three.len() {
-            text.push(char::from(DIGITS[(word >> (18 - 6 * at)) as usize & 63]));
-        }
-    }
-    text
-}
-
-fn decode(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    for four in text.as_bytes().chunks(4) {
-        let mut word = 0;
-        for at in 0..4 {
-            let digit = match four.get(at) {
-                Some(digit) => DIGITS.iter().position(|known| known == digit)?,
-                None => 0,
-            };
-            word = word << 6 | u32::try_from(digit).ok()?;
-        }
-        bytes.extend_from_slice(word.to_be_bytes().get(1..four.len())?);
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]
@@ -149,12 +120,6 @@ mod tests {
         ] {
             assert_eq!(Outcomes::parse(&whole.replacen(from, to, 1)), None, "{to}");
         }
-        // As `base64.b64encode` has it.
-        assert_eq!(encode(b"any carnal pleas"), "YW55IGNhcm5hbCBwbGVhcw");
-        assert_eq!(
-            decode("YW55IGNhcm5hbCBwbGVhcw").as_deref(),
-            Some(&b"any carnal pleas"[..])
-        );
     }
 
     #[test]
