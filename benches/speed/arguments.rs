@@ -55,10 +55,13 @@ impl Arguments {
             json: None,
             compare: None,
         };
+        let mut from = PathBuf::new();
         let mut words = words.filter(|word| word != "--bench");
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or_else(|| format!("{word} needs a value\n\n{USAGE}"));
             match word.as_str() {
+                // Cargo starts a bench in the package's folder; this is where the user stands.
+                "--from" => from = value()?.into(),
                 "--model" => found.model = Some(value()?.into()),
                 "--input" => found.input = numbers(&value()?)?,
                 "--samples" => found.samples = number(&value()?)?,
@@ -78,6 +81,16 @@ impl Arguments {
         }
         if found.images.is_some() != found.labels.is_some() {
             return Err("--images and --labels go together".into());
+        }
+        let paths = [
+            &mut found.model,
+            &mut found.images,
+            &mut found.labels,
+            &mut found.nni,
+            &mut found.zoo,
+        ];
+        for path in paths.into_iter().chain([&mut found.json, &mut found.compare]).flatten() {
+            *path = from.join(&*path);
         }
         Ok(found)
     }

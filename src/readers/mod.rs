@@ -9,10 +9,17 @@ pub use torchscript::{Options, Place, ReadError};
 
 use crate::formats::zip::{Archive, Limits};
 use crate::graph::Graph;
+use crate::tensor::DType;
 use bytes::Bytes;
 
 /// How a model becomes a file that is read, in three lines of Python.
 const HOW: &str = "save it with torch.jit.trace(model.eval(), example_input).save(\"model.pt\")";
+
+/// Shape (batch included) and element type of each input that a model was traced with, where its file says so.
+pub fn traced_inputs(bytes: &Bytes) -> Option<Vec<(Vec<usize>, DType)>> {
+    let archive = Archive::read(bytes.clone(), &Limits::default()).ok()?;
+    torchscript::traced_inputs(&archive)
+}
 
 /// Reads a model file, whose kind is told by its content.
 ///

@@ -26,6 +26,7 @@ mod operators;
 mod parser;
 mod ranks;
 mod shapes;
+mod traced;
 mod tree;
 mod value;
 
@@ -33,6 +34,7 @@ mod value;
 mod tests;
 
 pub use error::{Place, ReadError};
+pub use traced::traced_inputs;
 
 use crate::formats::zip::{Archive, Limits};
 use crate::graph::Graph;
