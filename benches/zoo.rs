@@ -4,11 +4,12 @@
 //! current folder), again after each model, so that a run that is cut short has lost nothing. A file `index.jsonl` beside the models names each one's inputs, as the script that exports them
 //! prints them: `{"name": …, "file": …, "inputs": [{"shape": […], "dtype": …}]}`.
 
+use secateur::formats::source::Source;
 use secateur::graph::Graph;
 use secateur::labels::Split;
 use secateur::prune::{Prover, PruneError, Removal, difference, given, in_float64, remove, zero};
 use secateur::runtime::Runtime;
-use secateur::tensor::{DType, Tensor};
+use secateur::tensor::{DType, Tensor, WeightError};
 use secateur::topology::{Group, Options, Walked, coupling, walk};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -153,9 +154,9 @@ fn look(arguments: &Arguments, entry: &Entry) -> Row {
         input_ranks: entry.inputs.iter().map(|input| input.shape.len()).collect(),
     };
     let start = Instant::now();
-    let graph = std::fs::read(arguments.folder.join(&entry.file))
+    let graph = Source::open(&arguments.folder.join(&entry.file))
         .map_err(|fault| fault.to_string())
-        .and_then(|bytes| secateur::readers::read_model_with(bytes.into(), &ranks).map_err(|fault| fault.to_string()));
+        .and_then(|file| secateur::readers::read_model_from(&file, &ranks).map_err(|fault| fault.to_string()));
     row.read_seconds = start.elapsed().as_secs_f64();
     let graph = match graph {
         Ok(graph) => graph,
@@ -164,7 +165,14 @@ fn look(arguments: &Arguments, entry: &Entry) -> Row {
             return row;
         }
     };
-    let graph = enlivened(graph);
+    // Without a proof nobody looks at what the weights hold.
+    let graph = match if arguments.prove { enlivened(graph) } else { Ok(graph) } {
+        Ok(graph) => graph,
+        Err(fault) => {
+            row.read = fault.to_string();
+            return row;
+        }
+    };
     row.read = "ok".into();
     row.nodes = graph.nodes.len();
     row.layers = secateur::topology::layers(&graph).len();
@@ -187,7 +195,13 @@ fn look(arguments: &Arguments, entry: &Entry) -> Row {
     if arguments.prove {
         drop(walked);
         let start = Instant::now();
-        let wide = in_float64(&graph);
+        let wide = match in_float64(&graph) {
+            Ok(wide) => wide,
+            Err(fault) => {
+                row.read = fault.to_string();
+                return row;
+            }
+        };
         drop(graph);
         prove(
             &mut row,
@@ -241,17 +255,18 @@ fn options(entry: &Entry, batch: Option<usize>) -> Options {
 
 /// The same network with parameters and buffers of one value everywhere made uneven: a norm whose scale was set to 0 at
 /// the start, or a layer scale of 1e-5, would hide whatever removal did behind it.
-fn enlivened(mut graph: Graph) -> Graph {
+fn enlivened(mut graph: Graph) -> Result<Graph, WeightError> {
     let mut next = random();
     for param in graph.params.iter_mut().filter(|param| param.tensor.dtype().is_float()) {
-        let mut values = param.tensor.to_f64();
+        let mut values = param.tensor.read()?.to_f64();
         let first = values.first().copied().unwrap_or(0.0);
         if values.len() > 1 && values.iter().all(|&value| value == first) {
             values.iter_mut().for_each(|value| *value += 0.25 + 0.5 * next());
-            param.tensor = Tensor::from_f64(param.tensor.shape(), &values).cast(param.tensor.dtype());
+            let enlivened = Tensor::from_f64(param.tensor.shape(), &values);
+            param.tensor = enlivened.cast(param.tensor.dtype()).into();
         }
     }
-    graph
+    Ok(graph)
 }
 
 /// Reproducible numbers from 0 to 1.

@@ -220,7 +220,10 @@ impl Site<'_> {
     pub fn known(&self, value: ValueId) -> Result<Tensor, Trouble> {
         let graph = self.graph;
         match graph.value(value).def {
-            crate::graph::Def::Param(param) => return Ok(graph.param(param).tensor.clone()),
+            crate::graph::Def::Param(param) => {
+                let read = graph.param(param).tensor.read();
+                return read.cloned().map_err(|fault| Trouble(fault.to_string()));
+            }
             crate::graph::Def::Constant(index) => return Ok(graph.constants[index as usize].clone()),
             crate::graph::Def::Input(_) => return Trouble::new("depends on the model's input"),
             crate::graph::Def::Node { .. } => {}
