@@ -244,12 +244,6 @@ impl Graph {
         self.params.iter().try_for_each(|param| param.tensor.read().map(drop))
     }
 
-    /// Why a weight that was asked for could not be read. Who walks the graph asks this after it: to a walk a tensor that
-    /// cannot be had is one that is not understood.
-    pub fn damage(&self) -> Option<&WeightError> {
-        self.params.iter().find_map(|param| param.tensor.fault())
-    }
-
     /// Adds a value and returns its id.
     pub fn add_value(&mut self, name: impl Into<String>, ty: Type, def: Def) -> ValueId {
         self.values.push(Value {

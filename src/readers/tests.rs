@@ -110,7 +110,6 @@ fn weights_are_those_of_the_file_that_was_opened() -> Checked {
     // One that was damaged before names the entry, whoever asks and however often; the others are whole.
     std::fs::write(&path, &other)?;
     let graph = read_model_from(&Source::open(&path)?, &Options::default())?;
-    assert_eq!(graph.damage(), None);
     for _ in 0..2 {
         let said = fault(&graph);
         let entry = &places[1].name[places[1].name.find("data/").unwrap_or(0)..];
@@ -119,7 +118,6 @@ fn weights_are_those_of_the_file_that_was_opened() -> Checked {
             "{said}"
         );
     }
-    assert!(graph.damage().is_some());
     let whole = graph.params.iter().filter(|param| param.tensor.read().is_ok()).count();
     assert_eq!(whole, graph.params.len() - 1);
     Ok(())

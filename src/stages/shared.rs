@@ -324,10 +324,10 @@ impl Shared {
     /// The same, cut in a way of one's own.
     pub fn walk_cut(&self, cut: Cut) -> Result<Walk<'_>, Failure> {
         let graph = &self.model().map_err(Failure::of)?.graph;
-        let walked = self.walk_graph(graph, cut);
-        match graph.damage() {
-            Some(damage) => Err(Failure::of(damage.clone())),
-            None => walked,
+        let mut walk = self.walk_graph(graph, cut)?;
+        match walk.damage.take() {
+            Some(damage) => Err(Failure::of(damage)),
+            None => Ok(walk),
         }
     }
 
@@ -359,13 +359,14 @@ impl Shared {
             kept && walk.issues.len() == graph.issues.len()
         };
         let first = with(1);
-        if fits(&first) {
+        if fits(&first) || first.damage.is_some() {
             return Ok(first);
         }
         if let Some(walk) = [2, 3].into_iter().map(with).find(fits) {
             return Ok(walk);
         }
         // Something is not understood; whether that is for the input's shape only a run tells.
+        graph.read_weights().map_err(Failure::of)?;
         match self.size_that_runs(graph, &inputs) {
             Ok(1) => Ok(first),
             Ok(size) => Ok(with(size)),

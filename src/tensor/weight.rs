@@ -98,14 +98,6 @@ impl Weight {
         }
     }
 
-    /// Why the bytes could not be read, if that was tried.
-    pub fn fault(&self) -> Option<&WeightError> {
-        match &self.0.content {
-            Content::Held(_) => None,
-            Content::Filed { read, .. } => read.get()?.as_ref().err(),
-        }
-    }
-
     /// What tells this tensor from others, without reading it.
     pub fn mark(&self) -> String {
         let content = match &self.0.content {
@@ -180,8 +172,8 @@ mod tests {
         assert_eq!(fault.to_string(), "model.pt: damaged");
         let count = Arc::default();
         let weight = Weight::unread(DType::I64, [2], Counted(Arc::clone(&count), Err(fault.clone())));
-        assert_eq!((weight.fault(), weight.read()), (None, Err(fault.clone())));
-        assert_eq!((weight.fault(), weight.read()), (Some(&fault), Err(fault.clone())));
+        assert_eq!(weight.read(), Err(fault.clone()));
+        assert_eq!(weight.clone().read(), Err(fault));
         assert!(!weight.is_read() && count.load(Ordering::Relaxed) == 1);
     }
 }

@@ -337,7 +337,7 @@ fn damaged_weights_hurt_who_reads_them() -> Checked {
     );
     let mut structure = expected().clone();
     structure.retain(|path, _| !path.starts_with("sens"));
-    assert_eq!(place.results("out/s")?, structure);
+    assert!(structure.len() > 4 && place.results("out/s")? == structure, "{said}");
     place.expect(1, &["run", "s.yaml"])?;
     Ok(())
 }
