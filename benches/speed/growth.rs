@@ -2,6 +2,7 @@
 
 use super::arguments::Arguments;
 use super::report::{Row, Section};
+use secateur::formats::source::Source;
 use secateur::graph::parse;
 use secateur::runtime::Runtime;
 use secateur::store::{Document, NewCell, Store};
@@ -41,7 +42,7 @@ pub fn models(arguments: &Arguments) -> Result<Section, Box<dyn Error>> {
         }
         for _ in 0..arguments.rounds {
             let start = Instant::now();
-            let graph = secateur::readers::read_model(std::fs::read(&path)?.into())?;
+            let graph = secateur::readers::read_model_from(&Source::open(&path)?, &Default::default())?;
             read.rounds.push(start.elapsed().as_secs_f64());
             let mut shape = vec![2];
             shape.extend(&sample);

@@ -152,7 +152,7 @@ pub fn naive(network: &Network, threads: usize) -> Result<Run, Box<dyn Error>> {
                     .ok_or_else(|| format!("{} is no parameter", param.name()))?
                     .shallow_clone();
                 before.push((own.shallow_clone(), own.copy()));
-                own.f_copy_(&to_torch(&change.apply(&param.tensor), Device::Cpu)?)?;
+                own.f_copy_(&to_torch(&change.apply(param.tensor.read()?), Device::Cpu)?)?;
             }
             values.push(hits()? as f64 / network.dataset.len() as f64);
             for (mut own, saved) in before {

@@ -62,20 +62,24 @@ fn fail(code: u8, message: &str) -> ExitCode {
 fn look(arguments: &Arguments, entry: &Entry) -> Row {
     let mut row = Row {
         name: entry.name.clone(),
+        read: "ok".into(),
         ..Row::default()
     };
+    if let Err(message) = fill(&mut row, arguments, entry) {
+        row.read = message;
+    }
+    row
+}
+
+fn fill(row: &mut Row, arguments: &Arguments, entry: &Entry) -> Result<(), String> {
+    let text = |fault: secateur::tensor::WeightError| fault.to_string();
     let start = Instant::now();
-    let read = models::read(&arguments.folder, entry);
+    let (mut graph, inputs) = models::read(&arguments.folder, entry)?;
     row.read_seconds = start.elapsed().as_secs_f64();
-    let (graph, inputs) = match read {
-        Ok(read) => read,
-        Err(message) => {
-            row.read = message;
-            return row;
-        }
-    };
-    let graph = models::enlivened(graph);
-    row.read = "ok".into();
+    // Without a proof nobody looks at what the weights hold.
+    if arguments.prove {
+        graph = models::enlivened(graph).map_err(text)?;
+    }
     row.nodes = graph.nodes.len();
     row.layers = secateur::topology::layers(&graph).len();
     let runtime = Runtime::new();
@@ -87,9 +91,8 @@ fn look(arguments: &Arguments, entry: &Entry) -> Row {
     let mut walked = walk(&graph, &options, &runtime);
     let found = coupling(&mut walked);
     row.couple_seconds = start.elapsed().as_secs_f64();
-    row.opaque = found
-        .issues
-        .iter()
+    let opaque = found.issues.iter();
+    row.opaque = opaque
         .map(|issue| format!("{} ({}): {}", issue.op, issue.scope, issue.message))
         .collect();
     row.groups = found.groups.len();
@@ -97,11 +100,11 @@ fn look(arguments: &Arguments, entry: &Entry) -> Row {
     if arguments.prove {
         drop(walked);
         let start = Instant::now();
-        let wide = in_float64(&graph);
+        let wide = in_float64(&graph).map_err(text)?;
         drop(graph);
         let options = prove::sized(arguments.side, &wide, options, &runtime);
-        prove::prove(&mut row, &wide, &options, arguments.groups, &runtime);
+        prove::prove(row, &wide, &options, arguments.groups, &runtime);
         row.prove_seconds = start.elapsed().as_secs_f64();
     }
-    row
+    Ok(())
 }

@@ -2,9 +2,10 @@
 //!
 //! Owns the index, the samples that are made up, and the values that would hide what a removal does.
 
+use secateur::formats::source::Source;
 use secateur::graph::{Arg, Def, Graph, Type, ValueId};
 use secateur::readers::traced_inputs;
-use secateur::tensor::{DType, Tensor};
+use secateur::tensor::{DType, Tensor, WeightError};
 use secateur::topology::Options;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -97,15 +98,15 @@ fn archives(folder: &Path) -> Result<Vec<Entry>, String> {
 
 /// A model as it was read, and what its inputs are.
 pub fn read(folder: &Path, entry: &Entry) -> Result<(Graph, Options), String> {
-    let bytes = bytes::Bytes::from(std::fs::read(folder.join(&entry.file)).map_err(|fault| fault.to_string())?);
+    let source = Source::open(&folder.join(&entry.file)).map_err(|fault| fault.to_string())?;
     let mut inputs = entry.inputs.clone();
     if inputs.is_empty() {
-        inputs = traced_inputs(&bytes).unwrap_or_default();
+        inputs = traced_inputs(&source).unwrap_or_default();
     }
     let options = secateur::readers::Options {
         input_ranks: inputs.iter().map(|(shape, _)| shape.len()).collect(),
     };
-    let graph = secateur::readers::read_model_with(bytes, &options).map_err(|fault| fault.to_string())?;
+    let graph = secateur::readers::read_model_from(&source, &options).map_err(|fault| fault.to_string())?;
     if inputs.len() != graph.inputs.len() {
         let known = match inputs.len() {
             0 => "of none is the shape known: name them in index.jsonl".to_owned(),
@@ -122,17 +123,18 @@ pub fn read(folder: &Path, entry: &Entry) -> Result<(Graph, Options), String> {
 
 /// The same network with parameters and buffers of one value everywhere made uneven: a norm whose scale was set to 0 at
 /// the start, or a layer scale of 1e-5, would hide whatever removal did behind it.
-pub fn enlivened(mut graph: Graph) -> Graph {
+pub fn enlivened(mut graph: Graph) -> Result<Graph, WeightError> {
     let mut next = random();
     for param in graph.params.iter_mut().filter(|param| param.tensor.dtype().is_float()) {
-        let mut values = param.tensor.to_f64();
+        let mut values = param.tensor.read()?.to_f64();
         let first = values.first().copied().unwrap_or(0.0);
         if values.len() > 1 && values.iter().all(|&value| value == first) {
             values.iter_mut().for_each(|value| *value += 0.25 + 0.5 * next());
-            param.tensor = Tensor::from_f64(param.tensor.shape(), &values).cast(param.tensor.dtype());
+            let uneven = Tensor::from_f64(param.tensor.shape(), &values);
+            param.tensor = uneven.cast(param.tensor.dtype()).into();
         }
     }
-    graph
+    Ok(graph)
 }
 
 /// Reproducible numbers from 0 to 1.

@@ -14,6 +14,7 @@ pub mod parquet;
 pub mod pickle;
 mod rows;
 pub mod safetensors;
+pub mod source;
 pub mod tar;
 pub mod torch_file;
 pub mod torch_tensor;

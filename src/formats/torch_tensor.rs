@@ -260,33 +260,28 @@ impl<'a, E: From<TensorError>> Rebuilder<'a, E> {
     }
 }
 
-/// Cuts a view out of its storage: shared when contiguous, copied within `budget` bytes otherwise.
+/// Bytes that a view of a storage of `storage` bytes must be copied to: none where it is contiguous.
 ///
 /// # Errors
-/// When the view reaches outside the storage, or the copy exceeds the budget.
-pub fn gather(view: &Strided, storage: &Bytes, budget: &mut u64) -> Result<Tensor, TensorError> {
-    let malformed = |problem: String| TensorError::Malformed {
+/// When the view reaches outside the storage.
+pub fn copied(view: &Strided, storage: u64) -> Result<u64, TensorError> {
+    let outside = || TensorError::Malformed {
         key: view.storage.key.clone(),
-        problem,
+        problem: format!(
+            "shape {:?} at offset {} reaches outside its {storage} bytes",
+            view.sizes, view.offset
+        ),
     };
     let item = view.dtype.size();
-    let outside = || {
-        let (shape, bytes) = (&view.sizes, storage.len());
-        malformed(format!(
-            "shape {shape:?} at offset {} reaches outside its {bytes} bytes",
-            view.offset
-        ))
-    };
     let numel = view
         .sizes
         .iter()
         .try_fold(1usize, |product, &extent| product.checked_mul(extent));
     let numel = numel.ok_or_else(outside)?;
-    let wrong = |error: crate::tensor::SizeError| malformed(error.to_string());
     if numel == 0 {
-        return Tensor::new(view.dtype, view.sizes.clone(), Bytes::new()).map_err(wrong);
+        return Ok(0);
     }
-    // The last element reached, and so the bytes needed; nothing is allocated before this has been checked.
+    // The last element reached, and so the bytes needed.
     let mut last = view.offset;
     for (&extent, &stride) in view.sizes.iter().zip(&view.strides) {
         last = (extent - 1)
@@ -298,18 +293,40 @@ pub fn gather(view: &Strided, storage: &Bytes, budget: &mut u64) -> Result<Tenso
         .checked_add(1)
         .and_then(|count| count.checked_mul(item))
         .ok_or_else(outside)?;
-    if needed > storage.len() {
+    if needed as u64 > storage {
         return Err(outside());
     }
     let bytes = numel.checked_mul(item).ok_or_else(outside)?;
-    if is_contiguous(&view.sizes, &view.strides) {
+    Ok(match is_contiguous(&view.sizes, &view.strides) {
+        true => 0,
+        false => bytes as u64,
+    })
+}
+
+/// Cuts a view out of its storage: shared when contiguous, copied within `budget` bytes otherwise.
+///
+/// # Errors
+/// When the view reaches outside the storage, or the copy exceeds the budget.
+pub fn gather(view: &Strided, storage: &Bytes, budget: &mut u64) -> Result<Tensor, TensorError> {
+    // Nothing is allocated before this has been checked.
+    let copied = copied(view, storage.len() as u64)?;
+    let wrong = |error: crate::tensor::SizeError| TensorError::Malformed {
+        key: view.storage.key.clone(),
+        problem: error.to_string(),
+    };
+    let item = view.dtype.size();
+    let bytes = view.sizes.iter().product::<usize>() * item;
+    if bytes == 0 {
+        return Tensor::new(view.dtype, view.sizes.clone(), Bytes::new()).map_err(wrong);
+    }
+    if copied == 0 {
         let start = view.offset * item;
         return Tensor::new(view.dtype, view.sizes.clone(), storage.slice(start..start + bytes)).map_err(wrong);
     }
-    if bytes as u64 > *budget {
+    if copied > *budget {
         return Err(TensorError::Budget { budget: *budget });
     }
-    *budget -= bytes as u64;
+    *budget -= copied;
     let mut copy = Vec::with_capacity(bytes);
     let mut index = vec![0; view.sizes.len()];
     let mut place = view.offset;

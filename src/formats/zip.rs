@@ -1,13 +1,15 @@
 //! Zip archives as torch and numpy write them: a bounded index, entries by name, and a writer.
 //!
 //! Owns the one use of the `zip` crate, which parses the directory here and writes archives; entries are cut and
-//! inflated by this module, so that a stored entry shares the bytes of the file and reading needs no lock. The root
-//! folder that torch puts around everything is taken off. Deliberately knows nothing of what the entries hold, and
+//! inflated by this module, one at a time when they are asked for, so that of a large file no more is read than is
+//! needed, a stored entry of an archive in memory shares its bytes, and reading needs no lock. The root folder that torch
+//! puts around everything is taken off. Deliberately knows nothing of what the entries hold, keeps none of them, and
 //! never writes to a file system.
 
+use super::source::{Source, SourceError};
 use bytes::Bytes;
 use std::collections::BTreeMap;
-use std::io::{Cursor, Read, Seek, Write};
+use std::io::{BufReader, Cursor, Read, Seek, Write};
 
 /// What an archive may ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +52,8 @@ pub enum ZipError {
     Entry { name: String, problem: String },
     #[error("zip archive: no entry {name:?}")]
     Missing { name: String },
+    #[error(transparent)]
+    Source(#[from] SourceError),
     #[error("zip archive cannot be written: {0}")]
     Write(String),
 }
@@ -195,10 +199,13 @@ fn refuse_overlap(entries: &[Entry]) -> Result<(), ZipError> {
     Ok(())
 }
 
-/// An archive held in memory (or mapped), without its root folder.
+/// Bytes that are read at once of the directory: headers are short, and lie as far apart as the entries are large.
+const HEADER: usize = 512;
+
+/// An archive without its root folder: its directory, and where its entries are to be read.
 #[derive(Clone, Debug)]
 pub struct Archive {
-    bytes: Bytes,
+    source: Source,
     root: String,
     entries: Vec<Entry>,
     /// Name without root to index into `entries`.
@@ -206,12 +213,20 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// Reads the directory of a whole file.
+    /// Reads the directory of an archive in memory.
+    ///
+    /// # Errors
+    /// As [`Archive::open`].
+    pub fn read(bytes: Bytes, limits: &Limits) -> Result<Archive, ZipError> {
+        Archive::open(bytes.into(), limits)
+    }
+
+    /// Reads the directory of an archive and none of its entries.
     ///
     /// # Errors
     /// As [`index`], and when an entry lies outside the root folder or two have the same name.
-    pub fn read(bytes: Bytes, limits: &Limits) -> Result<Archive, ZipError> {
-        let entries = index(Cursor::new(&bytes[..]), limits)?;
+    pub fn open(source: Source, limits: &Limits) -> Result<Archive, ZipError> {
+        let entries = index(BufReader::with_capacity(HEADER, source.reader()), limits)?;
         let root = match entries.first().and_then(|entry| entry.name.split_once('/')) {
             Some((root, _)) => root.to_owned(),
             None => String::new(),
@@ -232,7 +247,7 @@ impl Archive {
             }
         }
         Ok(Archive {
-            bytes,
+            source,
             root,
             entries,
             places,
@@ -258,23 +273,77 @@ impl Archive {
         self.places.get(name).map(|&place| self.entries[place].size)
     }
 
-    /// The content of an entry, its CRC verified; a stored one shares the bytes of the archive.
+    /// An entry, to be read later.
     ///
     /// # Errors
-    /// When there is no such entry, or its content does not fit its size and CRC.
+    /// When there is none of that name.
+    pub fn find(&self, name: &str) -> Result<Content, ZipError> {
+        match self.places.get(name) {
+            Some(&place) => Ok(Content {
+                source: self.source.clone(),
+                entry: Entry {
+                    name: name.to_owned(),
+                    ..self.entries[place].clone()
+                },
+            }),
+            None => Err(ZipError::Missing { name: name.to_owned() }),
+        }
+    }
+
+    /// The content of an entry, its CRC verified; a stored one shares the bytes of an archive in memory.
+    ///
+    /// # Errors
+    /// When there is no such entry, or as [`Content::read`].
     pub fn get(&self, name: &str) -> Result<Bytes, ZipError> {
-        let Some(&place) = self.places.get(name) else {
-            return Err(ZipError::Missing { name: name.to_owned() });
-        };
-        let entry = &self.entries[place];
+        self.find(name)?.read()
+    }
+}
+
+/// An entry that is not read yet, as the directory describes it.
+#[derive(Clone, Debug)]
+pub struct Content {
+    source: Source,
+    /// Under its name without root.
+    entry: Entry,
+}
+
+impl Content {
+    /// Bytes after inflating.
+    pub fn size(&self) -> u64 {
+        self.entry.size
+    }
+
+    /// The CRC that the content must have.
+    pub fn crc(&self) -> u32 {
+        self.entry.crc
+    }
+
+    /// What the archive is read from.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// The content, its CRC verified: it is what it was when the directory was read, or an error.
+    ///
+    /// # Errors
+    /// When it does not fit its size and CRC, or the file cannot be read or changed since it was opened.
+    pub fn read(&self) -> Result<Bytes, ZipError> {
+        self.unpack().map_err(|damage| match self.source.unchanged() {
+            Ok(()) => damage,
+            Err(change) => change.into(),
+        })
+    }
+
+    fn unpack(&self) -> Result<Bytes, ZipError> {
+        let entry = &self.entry;
         let refuse = |problem: String| ZipError::Entry {
-            name: name.to_owned(),
+            name: entry.name.clone(),
             problem,
         };
-        // `index` has checked that the range lies in the file, which is in memory.
         let raw = self
-            .bytes
-            .slice(entry.start as usize..(entry.start + entry.compressed) as usize);
+            .source
+            .read(entry.start, entry.compressed)
+            .map_err(|error| refuse(error.to_string()))?;
         let content = match entry.method {
             Method::Stored => raw,
             Method::Deflated => {

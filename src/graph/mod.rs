@@ -23,10 +23,10 @@ pub use schema::{
     AllowList, Base, Kind, ListKind, Schema, SchemaArg, allow_list, functional_twin, is_in_place, schema_of,
 };
 pub use subset::{Subset, graph_leaves, subset};
-pub use text::{ParseError, parse, print};
+pub use text::{ParseError, parse, print, print_headers};
 pub use verify::{Fault, verify};
 
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, Weight, WeightError};
 use std::collections::BTreeMap;
 
 /// Index into [`Graph::values`].
@@ -112,7 +112,7 @@ pub struct Node {
 pub struct Param {
     /// Every state-dict name under which it is known, in registration order; more than one when tied.
     pub names: Vec<String>,
-    pub tensor: Tensor,
+    pub tensor: Weight,
     /// A buffer such as `running_mean` rather than a parameter.
     pub buffer: bool,
 }
@@ -234,6 +234,14 @@ impl Graph {
     pub fn param_named(&self, name: &str) -> Option<ParamId> {
         let at = self.params.iter().position(|param| param.name() == name)?;
         Some(ParamId(at as u32))
+    }
+
+    /// Reads every parameter and buffer that was not read yet.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub fn read_weights(&self) -> Result<(), WeightError> {
+        self.params.iter().try_for_each(|param| param.tensor.read().map(drop))
     }
 
     /// Adds a value and returns its id.

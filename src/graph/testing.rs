@@ -26,7 +26,7 @@ impl Builder {
         let id = ParamId(self.graph.params.len() as u32);
         self.graph.params.push(Param {
             names: vec![name.into()],
-            tensor: Tensor::from_f32(shape, &values),
+            tensor: Tensor::from_f32(shape, &values).into(),
             buffer: name.contains("running"),
         });
         self.graph

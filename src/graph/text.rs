@@ -19,7 +19,7 @@
 mod read;
 
 use super::{Arg, Def, Graph, Output, Type, Value, ValueId};
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, Weight};
 use std::fmt::Write;
 
 pub use read::{ParseError, parse};
@@ -27,8 +27,20 @@ pub use read::{ParseError, parse};
 /// Bytes of a tensor that stand in the text.
 const INLINE: usize = 256;
 
-/// Prints a graph.
+/// Prints a graph, for which its weights are read.
 pub fn print(graph: &Graph) -> String {
+    print_with(graph, |weight| match weight.read() {
+        Ok(read) => tensor(read),
+        Err(fault) => format!("{weight:?} unreadable {}", quote(&fault.to_string())),
+    })
+}
+
+/// The same but for what the weights hold, of which nothing is read or said.
+pub fn print_headers(graph: &Graph) -> String {
+    print_with(graph, |weight| format!("{weight:?}"))
+}
+
+fn print_with(graph: &Graph, content: impl Fn(&Weight) -> String) -> String {
     let mut text = String::new();
     for module in &graph.modules {
         line(
@@ -45,7 +57,7 @@ pub fn print(graph: &Graph) -> String {
                 let param = graph.param(param);
                 let kind = if param.buffer { "buffer" } else { "param" };
                 let names: Vec<String> = param.names.iter().map(|name| quote(name)).collect();
-                let (value, tensor) = (declare(value), tensor(&param.tensor));
+                let (value, tensor) = (declare(value), content(&param.tensor));
                 line(&mut text, format_args!("{value} = {kind} {} {tensor}", names.join(" ")));
             }
             Def::Constant(constant) => {

@@ -42,13 +42,9 @@ pub fn check(graph: &Graph, net: Net, expected: &[&str]) -> Vec<String> {
     let mut graph = graph.clone();
     for param in &mut graph.params {
         if param.name().ends_with("running_var") {
-            let values: Vec<f32> = param
-                .tensor
-                .to_f64()
-                .iter()
-                .map(|value| value.abs() as f32 + 0.5)
-                .collect();
-            param.tensor = Tensor::from_f32(param.tensor.shape(), &values);
+            let values = param.tensor.read().expect("a tensor in memory").to_f64();
+            let values: Vec<f32> = values.iter().map(|value| value.abs() as f32 + 0.5).collect();
+            param.tensor = Tensor::from_f32(param.tensor.shape(), &values).into();
         }
     }
     let mut options = Options {

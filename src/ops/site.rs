@@ -1,9 +1,10 @@
 //! One operator at its place in a graph: what a rule sees and does.
 
 use super::{Fact, Number, TensorFact, Trait};
-use crate::graph::{Arg, Evaluate, Graph, Node, NodeId, ValueId};
+use crate::graph::{Arg, Evaluate, Graph, Node, NodeId, ParamId, ValueId};
 use crate::labels::{Axes, Label, Labels, Reason, Row, Split};
-use crate::tensor::{DType, Tensor};
+use crate::tensor::{DType, Tensor, WeightError};
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
 /// Why a rule could not say what its operator does: the node becomes opaque.
@@ -32,6 +33,7 @@ pub struct Site<'a> {
     pub approximate: bool,
     /// Whether the groups of a convolution must read the same positions.
     pub tie_groups: bool,
+    damage: OnceCell<WeightError>,
     outputs: Vec<Fact>,
 }
 
@@ -59,6 +61,7 @@ pub(crate) fn site_for<'a>(
         split,
         approximate,
         tie_groups,
+        damage: OnceCell::new(),
         outputs: Vec::new(),
     }
 }
@@ -220,7 +223,7 @@ impl Site<'_> {
     pub fn known(&self, value: ValueId) -> Result<Tensor, Trouble> {
         let graph = self.graph;
         match graph.value(value).def {
-            crate::graph::Def::Param(param) => return Ok(graph.param(param).tensor.clone()),
+            crate::graph::Def::Param(param) => return self.weight(param),
             crate::graph::Def::Constant(index) => return Ok(graph.constants[index as usize].clone()),
             crate::graph::Def::Input(_) => return Trouble::new("depends on the model's input"),
             crate::graph::Def::Node { .. } => {}
@@ -235,6 +238,11 @@ impl Site<'_> {
         {
             return Trouble::new("depends on the model's input");
         }
+        for leaf in leaves {
+            if let Some(param) = graph.param_of(leaf) {
+                self.weight(param)?;
+            }
+        }
         let mut found = self
             .evaluator
             .evaluate(graph, &numbers, &[value])
@@ -243,6 +251,20 @@ impl Site<'_> {
             1 => Ok(found.remove(0)),
             n => Trouble::new(format!("gives {n} tensors where one was expected")),
         }
+    }
+
+    fn weight(&self, param: ParamId) -> Result<Tensor, Trouble> {
+        self.graph.param(param).tensor.read().cloned().map_err(|fault| {
+            let trouble = Trouble(fault.to_string());
+            // The first is told.
+            let _ = self.damage.set(fault);
+            trouble
+        })
+    }
+
+    /// Why a weight whose values were asked for could not be read.
+    pub fn damage(&self) -> Option<&WeightError> {
+        self.damage.get()
     }
 
     /// The nearest known numbers among what a value is computed from.

@@ -11,6 +11,7 @@ pub use proof::{Prover, difference, given, in_float64, proof};
 use crate::graph::{Evaluate, Graph, NodeId, ParamId};
 use crate::labels::{FROZEN, Label};
 use crate::ops::Fact;
+use crate::tensor::WeightError;
 use crate::topology::{Options, Walked, walk};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,6 +28,8 @@ pub enum PruneError {
     Empty { param: String, axis: usize },
     #[error("{place}: {message}")]
     Unfit { place: String, message: String },
+    #[error(transparent)]
+    Weight(#[from] WeightError),
 }
 
 /// The classes of labels that go, by representative.
@@ -131,7 +134,7 @@ pub fn remove(
     let mut graph = walked.graph.clone();
     for (&(param, axis), stay) in &kept {
         let tensor = &mut graph.params[param.0 as usize].tensor;
-        *tensor = tensor.select(axis, stay);
+        *tensor = tensor.read()?.select(axis, stay).into();
     }
     rewrite::sizes(walked, removal, &mut graph)?;
     check(walked, options, removal, &kept, &graph, evaluator)?;
@@ -151,7 +154,7 @@ pub fn zero(walked: &Walked, removal: &Removal) -> Result<Graph, PruneError> {
         let gone: Vec<usize> = (0..tensor.shape()[axis])
             .filter(|at| stay.binary_search(at).is_err())
             .collect();
-        *tensor = tensor.zeroed(axis, &gone);
+        *tensor = tensor.read()?.zeroed(axis, &gone).into();
     }
     Ok(graph)
 }

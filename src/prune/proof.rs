@@ -2,7 +2,7 @@
 
 use super::{PruneError, Removal, remove, zero};
 use crate::graph::{Arg, Def, Evaluate, Graph, Type, ValueId, subset};
-use crate::tensor::{DType, Tensor};
+use crate::tensor::{DType, Tensor, WeightError};
 use crate::topology::{Options, Walked};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,8 +33,8 @@ pub fn difference(
     evaluator: &dyn Evaluate,
     inputs: &[Tensor],
 ) -> Result<f64, PruneError> {
-    let after = outputs(&in_float64(smaller), inputs, evaluator)?;
-    let before = outputs(&in_float64(zeroed), inputs, evaluator)?;
+    let after = outputs(&in_float64(smaller)?, inputs, evaluator)?;
+    let before = outputs(&in_float64(zeroed)?, inputs, evaluator)?;
     largest_difference(&after, &before)
 }
 
@@ -88,7 +88,7 @@ impl<'w> Prover<'w> {
         evaluator: &'w dyn Evaluate,
         inputs: &'w [Tensor],
     ) -> Result<Prover<'w>, PruneError> {
-        let whole = in_float64(walked.graph);
+        let whole = in_float64(walked.graph)?;
         let made: Vec<ValueId> = subset(&whole, &whole.inputs, &whole.output_values())
             .nodes
             .into_iter()
@@ -112,8 +112,8 @@ impl<'w> Prover<'w> {
     /// When the units cannot be removed, or one of the networks does not run.
     pub fn proof(&self, removal: &Removal) -> Result<f64, PruneError> {
         let smaller = remove(self.walked, self.options, removal, self.evaluator)?;
-        let after = self.outputs(&in_float64(&smaller))?;
-        let before = self.outputs(&in_float64(&zero(self.walked, removal)?))?;
+        let after = self.outputs(&in_float64(&smaller)?)?;
+        let before = self.outputs(&in_float64(&zero(self.walked, removal)?)?)?;
         largest_difference(&after, &before)
     }
 
@@ -188,13 +188,16 @@ fn widen(tensor: &Tensor) -> Tensor {
 }
 
 /// The same graph with float64 in place of every other float: tensors, and element types written in arguments.
-pub fn in_float64(graph: &Graph) -> Graph {
+///
+/// # Errors
+/// When a weight cannot be read.
+pub fn in_float64(graph: &Graph) -> Result<Graph, WeightError> {
     const FLOAT32: i64 = 6;
     const FLOAT64: i64 = 7;
     let mut wide = graph.clone();
-    wide.params
-        .iter_mut()
-        .for_each(|param| param.tensor = widen(&param.tensor));
+    for param in &mut wide.params {
+        param.tensor = widen(param.tensor.read()?).into();
+    }
     wide.constants
         .iter_mut()
         .filter(|tensor| !tensor.shape().is_empty())
@@ -210,5 +213,5 @@ pub fn in_float64(graph: &Graph) -> Graph {
             }
         }
     }
-    wide
+    Ok(wide)
 }

@@ -37,11 +37,8 @@ pub fn compare(archive: &[u8], graph: &Graph, inputs: &[Tensor]) -> Result<Compa
         let mut ids = graph.inputs.clone();
         let mut tensors: Vec<tch::Tensor> = given.iter().map(tch::Tensor::shallow_clone).collect();
         for leaf in graph_leaves(graph, &ids, &outputs) {
-            let tensor = leaf_tensor(graph, leaf).ok_or_else(|| RuntimeError::Leaf {
-                name: graph.value(leaf).name.clone(),
-            })?;
+            tensors.push(to_torch(&leaf_tensor(graph, leaf)?, Device::Cpu)?);
             ids.push(leaf);
-            tensors.push(to_torch(&tensor, Device::Cpu)?);
         }
         let start = Instant::now();
         let program = Program::compile(graph, &ids, &outputs)?;

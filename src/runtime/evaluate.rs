@@ -37,11 +37,8 @@ impl Runtime {
         let mut ids: Vec<ValueId> = inputs.iter().map(|&(value, _)| value).collect();
         let mut tensors: Vec<Tensor> = inputs.iter().map(|(_, tensor)| tensor.clone()).collect();
         for leaf in graph_leaves(graph, &ids, outputs) {
-            let tensor = leaf_tensor(graph, leaf).ok_or_else(|| RuntimeError::Leaf {
-                name: graph.value(leaf).name.clone(),
-            })?;
+            tensors.push(leaf_tensor(graph, leaf)?);
             ids.push(leaf);
-            tensors.push(tensor);
         }
         let program = self.program(graph, &ids, outputs)?;
         with_worker(|| {
@@ -80,12 +77,15 @@ impl Evaluate for Runtime {
 }
 
 /// The tensor of a parameter or constant.
-pub(super) fn leaf_tensor(graph: &Graph, leaf: ValueId) -> Option<Tensor> {
-    match graph.value(leaf).def {
-        Def::Param(param) => Some(graph.param(param).tensor.clone()),
+pub(super) fn leaf_tensor(graph: &Graph, leaf: ValueId) -> Result<Tensor, RuntimeError> {
+    let constant = match graph.value(leaf).def {
+        Def::Param(param) => return Ok(graph.param(param).tensor.read()?.clone()),
         Def::Constant(constant) => graph.constants.get(constant as usize).cloned(),
         Def::Input(_) | Def::Node { .. } => None,
-    }
+    };
+    constant.ok_or_else(|| RuntimeError::Leaf {
+        name: graph.value(leaf).name.clone(),
+    })
 }
 
 #[cfg(test)]

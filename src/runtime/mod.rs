@@ -29,6 +29,8 @@ pub use source::source;
 /// A device, and a tensor that lies on one; the names under which other modules pass them on.
 pub use tch::{Device, Tensor as DeviceTensor};
 
+use crate::tensor::WeightError;
+
 /// Why a program could not be made or run.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
@@ -46,6 +48,8 @@ pub enum RuntimeError {
     Kind { kind: String },
     #[error("device {name} {message}")]
     Device { name: String, message: String },
+    #[error(transparent)]
+    Weight(#[from] WeightError),
 }
 
 impl From<tch::TchError> for RuntimeError {

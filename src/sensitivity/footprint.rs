@@ -108,10 +108,10 @@ impl Footprint {
         let held = |value: ValueId| kept.contains(&value);
         working = working.max(most_live(graph, &|_| true, &held, &bytes));
         let made = |value: &ValueId| matches!(graph.value(*value).def, Def::Node { .. } | Def::Input(_));
-        let parameters: u64 = graph.params.iter().map(|param| param.tensor.data().len() as u64).sum();
+        let parameters: u64 = graph.params.iter().map(|param| param.tensor.bytes()).sum();
         let changed = |target: &Target| -> u64 {
             let params = target.params(graph).into_iter();
-            params.map(|param| graph.param(param).tensor.data().len() as u64).sum()
+            params.map(|param| graph.param(param).tensor.bytes()).sum()
         };
         let changed: Vec<u64> = targets
             .iter()
@@ -127,7 +127,7 @@ impl Footprint {
 
     /// The same with replays in bfloat16 beside float32: parameters and what is kept are held in half the bytes as well.
     pub fn with_bfloat16(self, graph: &Graph) -> Footprint {
-        let parameters: u64 = graph.params.iter().map(|param| param.tensor.data().len() as u64).sum();
+        let parameters: u64 = graph.params.iter().map(|param| param.tensor.bytes()).sum();
         Footprint {
             fixed: self.fixed + COPIES * parameters / 2,
             each: self.each + self.each / 2,

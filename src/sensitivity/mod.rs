@@ -34,6 +34,7 @@ pub use standing::{Memory, Standing};
 use crate::dataset::DatasetError;
 use crate::metric::{MetricError, Score};
 use crate::runtime::RuntimeError;
+use crate::tensor::WeightError;
 
 /// When a target's row ends early. All comparisons are strict, and the value that triggers is part of the row.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -124,6 +125,8 @@ pub enum SensitivityError {
     Lowering(String),
     #[error("{layer}: {message}")]
     Layer { layer: String, message: String },
+    #[error(transparent)]
+    Weight(#[from] WeightError),
     #[error("cannot estimate: {message}")]
     Estimate { message: String },
     #[error("cannot keep results: {0}")]

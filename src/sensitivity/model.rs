@@ -8,7 +8,7 @@ use super::replay::{Replay, Source, compile, site_of};
 use crate::graph::{Def, Graph, ParamId, ValueId, graph_leaves};
 use crate::lower::{Lowered, Site};
 use crate::runtime::{Device, DeviceTensor, Program, RuntimeError, Shared, is_finite, to_torch, with_worker};
-use crate::tensor::{DType, Tensor};
+use crate::tensor::{DType, Tensor, WeightError};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A target as a replay is asked for it.
@@ -106,7 +106,7 @@ impl Model {
             if self.fixed.contains_key(&value) {
                 continue;
             }
-            match self.leaf(value, None) {
+            match self.leaf(value, None)? {
                 Some(tensor) => {
                     let tensor = to_torch(&tensor, self.device)?;
                     self.fixed.insert(value, Shared::new(tensor));
@@ -136,17 +136,17 @@ impl Model {
     }
 
     /// A parameter (as a cell has it) or a constant.
-    fn leaf(&self, value: ValueId, perturbation: Option<&Perturbation>) -> Option<Tensor> {
-        match self.graph.value(value).def {
+    fn leaf(&self, value: ValueId, perturbation: Option<&Perturbation>) -> Result<Option<Tensor>, WeightError> {
+        Ok(match self.graph.value(value).def {
             Def::Param(param) => {
-                let tensor = &self.graph.param(param).tensor;
+                let tensor = self.graph.param(param).tensor.read()?;
                 let changes = perturbation.map_or(&[][..], |perturbation| &perturbation.changes);
                 let change = changes.iter().find(|change| change.param == param);
                 Some(change.map_or_else(|| tensor.clone(), |change| change.apply(tensor)))
             }
             Def::Constant(index) => Some(self.graph.constants[index as usize].clone()),
             _ => None,
-        }
+        })
     }
 
     fn leaf_on_device(
@@ -154,7 +154,7 @@ impl Model {
         value: ValueId,
         perturbation: Option<&Perturbation>,
     ) -> Result<DeviceTensor, RuntimeError> {
-        let leaf = self.leaf(value, perturbation).ok_or_else(|| RuntimeError::Leaf {
+        let leaf = self.leaf(value, perturbation)?.ok_or_else(|| RuntimeError::Leaf {
             name: self.graph.value(value).name.clone(),
         })?;
         to_torch(&leaf, self.device)

@@ -137,8 +137,9 @@ impl Target {
 }
 
 fn of_layer(graph: &Graph, layer: &Layer, plan: Plan, sparsity: f64) -> Result<Perturbation, String> {
-    let weight = &graph.param(layer.weight).tensor;
-    let bias = layer.bias.map(|bias| &graph.param(bias).tensor);
+    let read = |param| graph.param(param).tensor.read().map_err(|fault| fault.to_string());
+    let weight = read(layer.weight)?;
+    let bias = layer.bias.map(read).transpose()?;
     let layout = layout(layer);
     let masks =
         layer_mask(weight, bias, layout, plan.method, sparsity, plan.ties).map_err(|fault| fault.to_string())?;
@@ -229,7 +230,8 @@ fn of_group(
 fn unit_scores(graph: &Graph, group: &Group, outputs: &[Layer], plan: Plan) -> Result<Vec<f64>, String> {
     let mut scores = vec![0.0; group.units];
     for layer in outputs {
-        let weight = &graph.param(layer.weight).tensor;
+        let weight = graph.param(layer.weight).tensor.read();
+        let weight = weight.map_err(|fault| fault.to_string())?;
         let name = graph.param(layer.weight).name();
         let norms = filter_norms(weight, layout(layer), plan.method).map_err(|fault| fault.to_string())?;
         let axis = layer.output_axis();

@@ -82,8 +82,12 @@ impl<'a> Programs<'a> {
             return Err(SensitivityError::NoOutput);
         }
         // Packed weights cannot be looked into later.
-        if running.lowering.is_some() && !graph.params.iter().all(|param| param.tensor.is_finite()) {
-            return Err(SensitivityError::NotFinite);
+        if running.lowering.is_some() {
+            for param in &graph.params {
+                if !param.tensor.read()?.is_finite() {
+                    return Err(SensitivityError::NotFinite);
+                }
+            }
         }
         let model = model(graph, running, running.precision == Precision::Bfloat16)?;
         let reduced = match running.precision {

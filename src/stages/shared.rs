@@ -6,6 +6,7 @@ use super::foreign::Foreign;
 use super::inputs;
 use super::weights;
 use crate::dataset::Input;
+use crate::formats::source::Source;
 use crate::graph::{Evaluate, Graph};
 use crate::labels::Split;
 use crate::pipeline::{Failure, InputRecord, Stop};
@@ -16,7 +17,6 @@ use crate::spec::{HeadCut, Memory, Spec};
 use crate::store::{Change, Digest, DigestError, Document, Key, Store};
 use crate::tensor::{DType, Tensor};
 use crate::topology::{self, Options, Walked};
-use bytes::Bytes;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
@@ -38,24 +38,23 @@ pub struct Unreadable {
     pub message: String,
 }
 
-/// Reads a model file, of whose inputs the number of dimensions may be known.
+/// Opens a model file, of whose inputs the number of dimensions may be known, and reads its structure.
 pub(super) fn read_graph(path: &Path, input_ranks: Vec<usize>) -> Result<Model, Unreadable> {
     let unreadable = |message: String| Unreadable {
         path: path.to_owned(),
         message,
     };
-    let bytes = std::fs::read(path).map_err(|error| unreadable(error.to_string()))?;
-    let digest = Key::of(&bytes);
-    let graph = readers::read_model_with(Bytes::from(bytes), &readers::Options { input_ranks })
+    let source = Source::open(path).map_err(|error| unreadable(error.to_string()))?;
+    let graph = readers::read_model_from(&source, &readers::Options { input_ranks })
         .map_err(|error| unreadable(error.to_string()))?;
-    Ok(Model { graph, digest })
+    Ok(Model { graph, source })
 }
 
 /// A model as it was read.
 pub struct Model {
     pub graph: Graph,
-    /// Of the bytes that were read.
-    pub digest: Key,
+    /// What its weights are read from.
+    source: Source,
 }
 
 /// One pipeline's shared state.
@@ -232,12 +231,25 @@ impl Shared {
                 return Err(Failure::of(DigestError::Changed { path: path.clone() }));
             }
         }
-        let used = self.model.get().and_then(|model| model.as_ref().ok());
-        match (used, seen.get("model.path")) {
-            (Some(model), Some(seen)) if model.digest != seen.digest => Err(Failure::of(DigestError::Changed {
-                path: self.model_path(),
+        match seen.get("model.path") {
+            Some(seen) => self.read_of(store, seen.digest),
+            None => Ok(()),
+        }
+    }
+
+    /// Holds that the model, if it was read, was read from a file of this digest. Its weights are read one by one, each
+    /// with its checksum, from the file as it was opened; so that is the file whose content must still be that.
+    fn read_of(&self, store: &Store, digest: Key) -> Result<(), Failure> {
+        let Some(Ok(Model { source, .. })) = self.model.get() else {
+            return Ok(());
+        };
+        let Some(open) = source.open_file() else { return Ok(()) };
+        let now = store.digest_open(open.file(), open.path()).map_err(Failure::of)?;
+        match now.digest == digest {
+            true => Ok(()),
+            false => Err(Failure::of(DigestError::Changed {
+                path: open.path().to_owned(),
             })),
-            _ => Ok(()),
         }
     }
 
@@ -272,8 +284,11 @@ impl Shared {
 
     /// Remembers what the model was made of, if it was read, so that a later plan can say what changed in it.
     pub fn remember_model(&self, store: &Store) {
-        if let Some(Ok(model)) = self.model.get() {
-            weights::remember(store, model.digest, &model.graph);
+        let seen = self.seen().get("model.path").map(|seen| seen.digest);
+        if let (Some(Ok(model)), Some(digest)) = (self.model.get(), seen)
+            && self.read_of(store, digest).is_ok()
+        {
+            weights::remember(store, digest, &model.graph);
         }
     }
 
@@ -309,6 +324,14 @@ impl Shared {
     /// The same, cut in a way of one's own.
     pub fn walk_cut(&self, cut: Cut) -> Result<Walk<'_>, Failure> {
         let graph = &self.model().map_err(Failure::of)?.graph;
+        let mut walk = self.walk_graph(graph, cut)?;
+        match walk.damage.take() {
+            Some(damage) => Err(Failure::of(damage)),
+            None => Ok(walk),
+        }
+    }
+
+    fn walk_graph<'g>(&self, graph: &'g Graph, cut: Cut) -> Result<Walk<'g>, Failure> {
         let inputs = self.inputs_of_model();
         let with = |batch| {
             let batched = |input: &Input| {
@@ -336,13 +359,14 @@ impl Shared {
             kept && walk.issues.len() == graph.issues.len()
         };
         let first = with(1);
-        if fits(&first) {
+        if fits(&first) || first.damage.is_some() {
             return Ok(first);
         }
         if let Some(walk) = [2, 3].into_iter().map(with).find(fits) {
             return Ok(walk);
         }
         // Something is not understood; whether that is for the input's shape only a run tells.
+        graph.read_weights().map_err(Failure::of)?;
         match self.size_that_runs(graph, &inputs) {
             Ok(1) => Ok(first),
             Ok(size) => Ok(with(size)),

@@ -1,15 +1,15 @@
 //! What a model was made of, remembered so that a later plan can say what changed in it.
 //!
-//! One outline a model file: a digest a parameter, and one of the graph. It decides nothing: without it a plan says
-//! less.
+//! One outline a model file: a digest of what the file says of each parameter (its checksum: no weight is read), and one
+//! of the graph. It decides nothing: without it a plan says less.
 
-use crate::graph::{Graph, print};
+use crate::graph::{Graph, print_headers};
 use crate::store::{Document, Key, Store};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
 /// Raised whenever the same model gives another outline.
-const ALGORITHM: u32 = 1;
+const ALGORITHM: u32 = 2;
 
 /// Names that are listed before the rest is counted.
 const LISTED: usize = 3;
@@ -25,13 +25,11 @@ fn document(model: &str) -> Document {
 fn outline(graph: &Graph) -> Value {
     let short = |key: Key| key.to_string()[..16].to_owned();
     let params = graph.params.iter().map(|param| {
-        let tensor = &param.tensor;
-        let mut bytes = format!("{} {:?} ", tensor.dtype().name(), tensor.shape()).into_bytes();
-        bytes.extend_from_slice(tensor.data());
-        (param.name().to_owned(), Value::from(short(Key::of(&bytes))))
+        let mark = param.tensor.mark();
+        (param.name().to_owned(), Value::from(short(Key::of(mark.as_bytes()))))
     });
     let params: Map<String, Value> = params.collect();
-    json!({"params": params, "graph": short(Key::of(print(graph).as_bytes()))})
+    json!({"params": params, "graph": short(Key::of(print_headers(graph).as_bytes()))})
 }
 
 /// Remembers a model of a digest.

@@ -7,7 +7,7 @@ use super::sealed::{seal, unseal};
 use super::{Key, Store, files};
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
-use std::io::Read;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -88,7 +88,21 @@ fn digest(path: &Path) -> Result<(Digest, Identity), DigestError> {
         path: path.into(),
         source,
     };
-    let mut file = File::open(path).map_err(io)?;
+    let file = File::open(path).map_err(io)?;
+    let (digest, before) = digest_of(&file, path)?;
+    let there = Identity::of(&std::fs::metadata(path).map_err(io)?);
+    match before == there {
+        true => Ok((digest, before)),
+        false => Err(DigestError::Changed { path: path.into() }),
+    }
+}
+
+/// Reads an open file from its start, wherever others read it.
+fn digest_of(file: &File, path: &Path) -> Result<(Digest, Identity), DigestError> {
+    let io = |source| DigestError::Io {
+        path: path.into(),
+        source,
+    };
     let data = file.metadata().map_err(io)?;
     if !data.is_file() {
         return Err(DigestError::NotAFile { path: path.into() });
@@ -98,7 +112,7 @@ fn digest(path: &Path) -> Result<(Digest, Identity), DigestError> {
     let mut buffer = vec![0; 1 << 20];
     let mut bytes = 0;
     loop {
-        match file.read(&mut buffer) {
+        match file.read_at(&mut buffer, bytes) {
             Ok(0) => break,
             Ok(count) => {
                 hasher.update(&buffer[..count]);
@@ -109,8 +123,7 @@ fn digest(path: &Path) -> Result<(Digest, Identity), DigestError> {
         }
     }
     let after = Identity::of(&file.metadata().map_err(io)?);
-    let there = Identity::of(&std::fs::metadata(path).map_err(io)?);
-    if before != after || before != there || bytes != before.size {
+    if before != after || bytes != before.size {
         return Err(DigestError::Changed { path: path.into() });
     }
     let digest = Key::from(hasher.finalize());
@@ -177,7 +190,24 @@ impl Store {
             path: path.into(),
             source,
         })?;
-        let identity = Identity::of(&data);
+        self.known_or(&data, || digest(path))
+    }
+
+    /// The digest of a file that was opened at `path`, whatever lies there now.
+    pub fn digest_open(&self, file: &File, path: &Path) -> Result<Digest, DigestError> {
+        let data = file.metadata().map_err(|source| DigestError::Io {
+            path: path.into(),
+            source,
+        })?;
+        self.known_or(&data, || digest_of(file, path))
+    }
+
+    fn known_or(
+        &self,
+        data: &Metadata,
+        digest: impl FnOnce() -> Result<(Digest, Identity), DigestError>,
+    ) -> Result<Digest, DigestError> {
+        let identity = Identity::of(data);
         if data.is_file()
             && let Some(&digest) = self.memo().known.get(&identity)
         {
@@ -186,7 +216,7 @@ impl Store {
                 bytes: identity.size,
             });
         }
-        let (digest, identity) = digest(path)?;
+        let (digest, identity) = digest()?;
         if identity.settled() {
             let mut memo = self.memo();
             memo.known.insert(identity, digest.digest);

@@ -3,6 +3,10 @@
 //! Owns the one in-memory form in which weights, samples, targets and masks travel between the file formats, the
 //! datasets, the metrics and the runtime. Deliberately does no arithmetic and knows nothing of libtorch.
 
+mod weight;
+
+pub use weight::{Load, Weight, WeightError};
+
 use bytes::Bytes;
 
 /// The element type of a [`Tensor`].

@@ -5,6 +5,7 @@ use crate::graph::testing::{Builder, ints};
 use crate::graph::{Arg, Graph, NoEvaluator, ParamId, ValueId};
 use crate::labels::Split;
 use crate::prune::{Removal, remove};
+use crate::tensor::{DType, Load, Tensor, Weight, WeightError};
 
 /// Walks, couples, and removes the first unit of each group that balance allows alone, or one of each block.
 fn check(graph: &Graph, shape: &[usize]) -> Coupling {
@@ -311,4 +312,47 @@ fn halves_of_a_chunk_keep_the_same_positions() {
     let found = check(&b.finish(out), &[1, 3, 4, 4]);
     assert_eq!(outputs(&found), [(4, vec!["conv"])]);
     assert_eq!(found.groups[0].params[0].indices[3], [3, 7]);
+}
+
+/// A weight whose file is damaged.
+struct Damaged;
+
+impl Load for Damaged {
+    fn load(&self) -> Result<Tensor, WeightError> {
+        Err(WeightError {
+            file: None,
+            message: "damaged".into(),
+        })
+    }
+
+    fn mark(&self) -> String {
+        String::new()
+    }
+}
+
+/// Weights are read where their values decide something, and nowhere else; what cannot be read is no operator that is not
+/// understood.
+#[test]
+fn weights_are_read_where_their_values_decide() {
+    let mut net = Builder::default();
+    let x = net.input();
+    let x = net.conv("conv", x, 2, 4, 1);
+    let counts = Arg::Value(net.param("counts", &[4]));
+    let repeated = net.unary("repeat_interleave", x, &[("repeats", counts), ("dim", Arg::Int(1))]);
+    let out = head(&mut net, repeated, 8);
+    let mut graph = net.finish(out);
+    for param in &mut graph.params {
+        let dtype = if param.name() == "counts" {
+            DType::I64
+        } else {
+            DType::F32
+        };
+        param.tensor = Weight::unread(dtype, param.tensor.shape(), Damaged);
+    }
+    let options = Options::of_shapes([vec![1, 2, 8, 8]]);
+    let damage = walk(&graph, &options, &NoEvaluator).damage;
+    assert_eq!(damage.map(|damage| damage.to_string()).as_deref(), Some("damaged"));
+    let counts = graph.params.iter_mut().find(|param| param.name() == "counts");
+    counts.expect("the counts").tensor = Tensor::from_i64([4], &[2; 4]).into();
+    assert_eq!(walk(&graph, &options, &NoEvaluator).damage, None);
 }

@@ -3,7 +3,7 @@
 use crate::graph::{Arg, Def, Evaluate, Graph, Issue, Node, NodeId, Type, ValueId};
 use crate::labels::{Axes, FROZEN, Label, Labels, Reason, Split};
 use crate::ops::{self, Fact, Number, TensorFact, Trait, Trouble, Zeros};
-use crate::tensor::{DType, Tensor};
+use crate::tensor::{DType, Tensor, WeightError};
 use std::collections::BTreeSet;
 
 /// What a walk is told beside the graph.
@@ -51,6 +51,8 @@ pub struct Walked<'g> {
     pub macs: Vec<u64>,
     /// Nodes that were not understood, with what the reader found.
     pub issues: Vec<Issue>,
+    /// Why a weight whose values decide something could not be read: what was found is then no finding.
+    pub damage: Option<WeightError>,
     /// How attention heads may be cut.
     pub heads: Split,
     /// The nodes that split channels into attention heads.
@@ -108,6 +110,7 @@ fn walk_once<'g>(
         },
         macs: vec![0; graph.nodes.len()],
         issues: graph.issues.clone(),
+        damage: None,
         heads: options.heads,
         head_splits: heads.clone(),
     };
@@ -202,10 +205,12 @@ fn step(walked: &mut Walked, id: NodeId, node: &Node, split: Split, options: &Op
     let outputs = match result {
         Ok(()) => {
             walked.macs[id.0 as usize] = op.and_then(|op| op.macs).map_or(0, |macs| macs(&site));
+            walked.damage = walked.damage.take().or_else(|| site.damage().cloned());
             site.into_outputs()
         }
         Err(trouble) => {
             let outputs = opaque(&site, evaluator);
+            walked.damage = walked.damage.take().or_else(|| site.damage().cloned());
             drop(site);
             // What carries no labels loses none.
             let harmless =

@@ -22,7 +22,10 @@ pub enum Reader {
 fn read(reader: Reader, bytes: Vec<u8>) -> Result<(), String> {
     let bytes = Bytes::from(bytes);
     match reader {
-        Reader::Model => readers::read_model(bytes).map(drop).map_err(|error| error.to_string()),
+        Reader::Model => {
+            let graph = readers::read_model(bytes).map_err(|error| error.to_string())?;
+            graph.read_weights().map_err(|error| error.to_string())
+        }
         Reader::Masks => mask::file::read(bytes, "masks")
             .map(drop)
             .map_err(|error| error.to_string()),

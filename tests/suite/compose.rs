@@ -203,7 +203,7 @@ impl<'e> Composer<'e> {
             .collect();
         self.graph.params.push(Param {
             names: vec![format!("m{number}.weight")],
-            tensor: Tensor::from_f64(shape.to_vec(), &numbers).cast(DType::F32),
+            tensor: Tensor::from_f64(shape.to_vec(), &numbers).cast(DType::F32).into(),
             buffer: false,
         });
         self.graph.modules.push(Module {

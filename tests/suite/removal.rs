@@ -134,7 +134,8 @@ fn differs(
             }
             let mut stay = stay;
             stay.sort_unstable();
-            let mut tensor = walked.graph.params[at].tensor.select(param.axis, &stay);
+            let whole = walked.graph.params[at].tensor.read();
+            let mut tensor = whole.map_err(|fault| fault.to_string())?.select(param.axis, &stay);
             for other in &others {
                 let lost: Vec<usize> = gone.iter().flat_map(|&unit| other.indices[unit].clone()).collect();
                 let left: Vec<usize> = (0..tensor.shape()[other.axis])
@@ -143,7 +144,7 @@ fn differs(
                 tensor = tensor.select(other.axis, &left);
             }
             let mut varied = smaller.clone();
-            varied.params[at].tensor = tensor;
+            varied.params[at].tensor = tensor.into();
             if run(&varied, given, runtime).is_ok_and(|outputs| equal(&outputs, &zeroed)) {
                 return Err(format!("{} may lose one channel {what}", param.name));
             }

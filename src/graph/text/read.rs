@@ -105,7 +105,7 @@ impl Reader {
                 while cursor.rest.starts_with('"') {
                     names.push(cursor.string()?);
                 }
-                let tensor = self.tensor(cursor)?;
+                let tensor = self.tensor(cursor)?.into();
                 let buffer = word == "buffer";
                 let id = ParamId(self.graph.params.len() as u32);
                 self.graph.params.push(Param { names, tensor, buffer });

@@ -96,7 +96,7 @@ impl Dice {
             graph.inputs.push(value);
         }
         for index in 0..self.roll(4) {
-            let (tensor, buffer) = (self.tensor(), self.roll(2) == 0);
+            let (tensor, buffer) = (self.tensor().into(), self.roll(2) == 0);
             let names = (0..1 + self.roll(2)).map(|_| self.text()).collect();
             graph.params.push(Param { names, tensor, buffer });
             graph.add_value(fresh("p"), Type::Tensor, Def::Param(ParamId(index as u32)));

@@ -1,6 +1,7 @@
 //! Errors of the readers, and places in the code of an archive.
 
 use crate::formats::pickle::PickleError;
+use crate::formats::source::SourceError;
 use crate::formats::zip::ZipError;
 
 /// A place in the code of an archive.
@@ -26,6 +27,8 @@ impl std::fmt::Display for Place {
 /// Why a model file cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
+    #[error(transparent)]
+    Source(#[from] SourceError),
     #[error(transparent)]
     Zip(#[from] ZipError),
     #[error("{entry}: {error}")]

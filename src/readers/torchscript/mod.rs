@@ -1,7 +1,7 @@
 //! TorchScript archives (`torch.jit.save` of a trace or a script) as graphs.
 //!
 //! Owns the way from the archive's entries to a [`Graph`]: `lexer` and `parser` read the code, `library` finds names in
-//! it, `objects` reads the module tree, `inline` and its neighbours run the code on values that stand for results, and
+//! it, `objects` reads the module tree, `storage` the tensors when they are asked for, `inline` and its neighbours run the code on values that stand for results, and
 //! `finish` keeps what the outputs need. Nothing of the file is executed but the folding of numbers, lists and branches
 //! that are known; operators are admitted by name (see `graph::allow_list`). Deliberately knows nothing of libtorch.
 //!
@@ -26,6 +26,7 @@ mod operators;
 mod parser;
 mod ranks;
 mod shapes;
+mod storage;
 mod traced;
 mod tree;
 mod value;
@@ -36,9 +37,8 @@ mod tests;
 pub use error::{Place, ReadError};
 pub use traced::traced_inputs;
 
-use crate::formats::zip::{Archive, Limits};
+use crate::formats::zip::Archive;
 use crate::graph::Graph;
-use bytes::Bytes;
 
 /// How to read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,17 +50,12 @@ pub struct Options {
 /// Stack of the thread that reads: code may be nested deeper than a main thread's stack allows.
 const STACK: usize = 256 << 20;
 
-/// Reads a whole archive.
+/// Reads an archive whose directory is read already. What its parameters and buffers hold is read when the graph is asked
+/// for it.
 ///
 /// # Errors
 /// When the archive is malformed, asks for an operator that is no arithmetic, or branches on data; the error names the
 /// entry, the line and the module.
-pub fn read(bytes: Bytes, options: &Options) -> Result<Graph, ReadError> {
-    let archive = Archive::read(bytes, &Limits::default())?;
-    read_archive(&archive, options)
-}
-
-/// Reads an archive whose directory is read already.
 pub fn read_archive(archive: &Archive, options: &Options) -> Result<Graph, ReadError> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().stack_size(STACK);

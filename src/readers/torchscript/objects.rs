@@ -1,17 +1,20 @@
 //! The objects of an archive: `data.pkl` and `constants.pkl` as values.
 //!
-//! Owns the object tree with its identities (a tied tensor or module is one object under two paths), the tensors'
-//! bytes, and the lists of parameters and modules in registration order. Deliberately runs no code.
+//! Owns the object tree with its identities (a tied tensor or module is one object under two paths), where the tensors'
+//! bytes lie, and the lists of parameters and modules in registration order. Deliberately runs no code, and reads no
+//! tensor.
 
 use super::ReadError;
 use super::library::Library;
+use super::storage::{Storage, weight};
 use super::value::{EnumVal, Object, ObjectId, Val};
 use crate::formats::pickle::{self, Document, Id, Object as Pickled};
-use crate::formats::torch_tensor::{Strided, TensorError, gather};
+use crate::formats::torch_tensor::{Strided, copied};
 use crate::formats::zip::Archive;
-use crate::tensor::Tensor;
+use crate::tensor::Weight;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Bytes that tensors may take which must be copied out of their storages, in all.
 const MAX_COPIES: u64 = 1 << 30;
@@ -21,7 +24,9 @@ pub struct Loader<'a, 'l> {
     pub archive: &'a Archive,
     pub library: &'l mut Library<'a>,
     pub objects: Vec<Object>,
-    pub tensors: Vec<Tensor>,
+    pub tensors: Vec<Weight>,
+    /// By the names of their entries.
+    storages: BTreeMap<String, Arc<Storage>>,
     /// What is left of [`MAX_COPIES`].
     copies: u64,
 }
@@ -38,6 +43,7 @@ impl<'a, 'l> Loader<'a, 'l> {
             library,
             objects: Vec::new(),
             tensors: Vec::new(),
+            storages: BTreeMap::new(),
             copies: MAX_COPIES,
         }
     }
@@ -192,18 +198,23 @@ impl Walk<'_, '_, '_> {
 
     fn tensor(&mut self, id: Id, path: &str) -> Result<Val, ReadError> {
         let view = Strided::read(self.document, id).or_else(|error| self.error(path, error))?;
-        let storage = self
-            .loader
-            .archive
-            .get(&format!("{}/{}", self.folder, view.storage.key))?;
-        let tensor = gather(&view, &storage, &mut self.loader.copies).or_else(|error| match error {
-            TensorError::Budget { .. } => Err(ReadError::Limit {
-                what: "bytes of strided tensors",
-                limit: MAX_COPIES,
-            }),
-            other => self.error(path, other),
+        let storage = self.storage(format!("{}/{}", self.folder, view.storage.key))?;
+        let copied = copied(&view, storage.size()).or_else(|error| self.error(path, error))?;
+        let left = self.loader.copies.checked_sub(copied);
+        self.loader.copies = left.ok_or(ReadError::Limit {
+            what: "bytes of strided tensors",
+            limit: MAX_COPIES,
         })?;
-        self.loader.tensors.push(tensor);
+        self.loader.tensors.push(weight(storage, view));
         Ok(Val::Tensor(super::value::CellId(self.loader.tensors.len() - 1)))
+    }
+
+    fn storage(&mut self, entry: String) -> Result<Arc<Storage>, ReadError> {
+        if let Some(storage) = self.loader.storages.get(&entry) {
+            return Ok(storage.clone());
+        }
+        let storage = Arc::new(Storage::new(self.loader.archive.find(&entry)?));
+        self.loader.storages.insert(entry, storage.clone());
+        Ok(storage)
     }
 }

@@ -11,7 +11,7 @@ use super::library::{Library, Named};
 use super::value::{CellId, Object, ObjectId, Val};
 use super::{ReadError, finish};
 use crate::graph::{Def, Graph, Issue, Module, Param, ParamId, Type};
-use crate::tensor::{DType, Tensor};
+use crate::tensor::{DType, Tensor, Weight};
 use std::collections::BTreeMap;
 
 /// An archive whose pickles are read.
@@ -20,7 +20,7 @@ pub struct Loaded<'a> {
     pub root: Val,
     pub constants: Val,
     pub objects: Vec<Object>,
-    pub tensors: Vec<Tensor>,
+    pub tensors: Vec<Weight>,
     pub version: u64,
     pub input_ranks: &'a [usize],
 }
@@ -61,7 +61,7 @@ pub fn inline_root(loaded: Loaded) -> Result<Graph, ReadError> {
 
     // Inputs take their names first, then parameters; a tensor's cell has the tensor's own index.
     let inputs = inputs(forward, &mut builder)?;
-    let cells = tensor_cells(&tensors, &names, &mut builder);
+    let cells = tensor_cells(&tensors, &names, &mut builder)?;
     let mut inliner = Inliner::new(&mut library, objects, constants, builder, cells);
     let mut args = vec![Val::Object(root)];
     for value in inputs {
@@ -98,7 +98,7 @@ fn note_old_division(graph: &mut Graph, version: u64) {
     graph.issues.extend(issues);
 }
 
-fn is_array(value: &Val, tensors: &[Tensor]) -> bool {
+fn is_array(value: &Val, tensors: &[Weight]) -> bool {
     match value {
         Val::Tensor(cell) => tensors.get(cell.0).is_some_and(|tensor| tensor.numel() > 1),
         Val::Tuple(tuple) => tuple.items.iter().any(|item| is_array(item, tensors)),
@@ -173,8 +173,12 @@ fn name_tree(
     Ok(order.into_iter().filter_map(take).collect())
 }
 
-/// One cell a tensor: a parameter, a buffer or a constant.
-fn tensor_cells(tensors: &[Tensor], names: &[(usize, Vec<String>, bool)], builder: &mut Builder) -> Cells {
+/// One cell a tensor: a parameter, a buffer or a constant. Constants are read, since their values decide what is built.
+fn tensor_cells(
+    tensors: &[Weight],
+    names: &[(usize, Vec<String>, bool)],
+    builder: &mut Builder,
+) -> Result<Cells, ReadError> {
     let mut values = BTreeMap::new();
     for (tensor, names, buffer) in names {
         let id = ParamId(builder.graph.params.len() as u32);
@@ -187,20 +191,24 @@ fn tensor_cells(tensors: &[Tensor], names: &[(usize, Vec<String>, bool)], builde
     }
     let mut cells = Cells::default();
     for (index, tensor) in tensors.iter().enumerate() {
-        let value = values.get(&index).copied().unwrap_or_else(|| {
-            let id = builder.graph.constants.len() as u32;
-            builder.graph.constants.push(tensor.clone());
-            let value = builder.value("constant", Type::Tensor, Def::Constant(id), false);
-            if let Some(number) = number(tensor) {
-                builder.numbers.insert(value, number);
+        let value = match values.get(&index) {
+            Some(&value) => value,
+            None => {
+                let tensor = tensor.read().map_err(|fault| ReadError::Archive(fault.message))?;
+                let id = builder.graph.constants.len() as u32;
+                builder.graph.constants.push(tensor.clone());
+                let value = builder.value("constant", Type::Tensor, Def::Constant(id), false);
+                if let Some(number) = number(tensor) {
+                    builder.numbers.insert(value, number);
+                }
+                value
             }
-            value
-        });
+        };
         // Cells are numbered as they are made, and so as the tensors are.
         let cell = cells.fresh(value);
         debug_assert_eq!(cell, CellId(index));
     }
-    cells
+    Ok(cells)
 }
 
 /// What a 0-dim tensor is worth as a number.

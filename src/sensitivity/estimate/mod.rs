@@ -198,7 +198,7 @@ pub fn complete(
 fn bytes(graph: &Graph, cell: &Asked) -> usize {
     let changes = cell.perturbation.changes.iter();
     changes
-        .map(|change| graph.param(change.param).tensor.data().len())
+        .map(|change| graph.param(change.param).tensor.bytes() as usize)
         .sum()
 }
 

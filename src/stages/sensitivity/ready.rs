@@ -26,6 +26,7 @@ impl Sensitivity {
         let pipeline = &self.shared.spec.pipeline;
         let dataset = data::open(&self.shared)?;
         let outputs = inputs::outputs(&pipeline.model, graph, whole).map_err(|misfit| Failure::of(misfit.message))?;
+        graph.read_weights().map_err(Failure::of)?;
         // How much is run at once goes by the first, so that cells of the same metric share their keys.
         let output = outputs[0];
         let first = dataset.read(0..1).map_err(unread)?.inputs;
