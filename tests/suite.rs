@@ -69,6 +69,8 @@ mod suite {
     #[cfg(feature = "torch")]
     mod sources;
     #[cfg(feature = "torch")]
+    mod spellings;
+    #[cfg(feature = "torch")]
     mod text;
     #[cfg(feature = "torch")]
     mod topology;

@@ -10,14 +10,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 #[derive(serde::Deserialize)]
-struct Flat {
-    shape: Vec<usize>,
+pub(super) struct Flat {
+    pub(super) shape: Vec<usize>,
     values: Vec<f32>,
 }
 
 #[derive(serde::Deserialize)]
-struct Case {
-    x: Flat,
+pub(super) struct Case {
+    pub(super) x: Flat,
     y: Flat,
 }
 
@@ -39,16 +39,18 @@ fn every_way_through_a_script_is_pytorchs() {
     for (name, cases) in networks {
         let graph = read(&name);
         assert_eq!(verify(&graph), Ok(()), "{name}");
-        for case in cases {
-            let x = Tensor::from_f32(case.x.shape, &case.x.values);
-            let outputs = graph.output_values();
-            let found = Runtime::new().run(&graph, &[(graph.inputs[0], x)], &outputs);
-            let found = found.unwrap_or_else(|error| panic!("{name}: {error}"));
-            assert_eq!(found[0].shape(), case.y.shape, "{name}");
-            for (found, expected) in found[0].to_f32().iter().zip(&case.y.values) {
-                assert!((found - expected).abs() < 1e-5, "{name}: {found} for {expected}");
-            }
-        }
+        cases.iter().for_each(|case| compute(&name, &graph, case));
+    }
+}
+
+/// Holds that a graph computes what PyTorch computed.
+pub(super) fn compute(name: &str, graph: &Graph, case: &Case) {
+    let x = Tensor::from_f32(case.x.shape.clone(), &case.x.values);
+    let found = Runtime::new().run(graph, &[(graph.inputs[0], x)], &graph.output_values());
+    let found = found.unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert_eq!(found[0].shape(), case.y.shape, "{name}");
+    for (found, expected) in found[0].to_f32().iter().zip(&case.y.values) {
+        assert!((found - expected).abs() < 1e-5, "{name}: {found} for {expected}");
     }
 }
 

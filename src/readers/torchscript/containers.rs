@@ -211,6 +211,11 @@ impl Inliner<'_, '_> {
                 self.set_key(dict, key, item)?;
                 Val::None
             }
+            ("rangelist", [Val::Int(count)]) => {
+                let count = (*count).max(0);
+                self.spend(usize::try_from(count).unwrap_or(usize::MAX))?;
+                Val::list((0..count).map(Val::Int).collect())
+            }
             ("dict", []) => Val::Dict(Rc::default()),
             ("keys", [Val::Dict(dict)]) => Val::list(dict.borrow().iter().map(|(key, _)| key.clone()).collect()),
             ("values", [Val::Dict(dict)]) => Val::list(dict.borrow().iter().map(|(_, value)| value.clone()).collect()),

@@ -18,8 +18,35 @@ pub fn fold(name: &str, args: &[Val]) -> Option<Result<Val, String>> {
     match args {
         [one] => unary(name, one),
         [left, right] => binary(name, left, right),
+        [Val::Int(a), Val::Int(b), Val::Int(c)] => counting(name, *a, *b, *c),
         _ => None,
     }
+}
+
+/// Counting from elsewhere than zero, or in steps: TorchScript writes such a `range()` as one from zero.
+fn counting(name: &str, a: i64, b: i64, c: i64) -> Option<Result<Val, String>> {
+    let whole = |int: Option<i64>| {
+        int.map(Val::Int)
+            .ok_or_else(|| format!("{name} of {a}, {b} and {c} overflows"))
+    };
+    Some(match name {
+        "__range_length" => match range_length(a, b, c) {
+            Some(length) => whole(i64::try_from(length).ok()),
+            None => Err("a range in steps of zero".into()),
+        },
+        "__derive_index" => whole(a.checked_mul(c).and_then(|at| at.checked_add(b))),
+        _ => return None,
+    })
+}
+
+/// How many numbers `range(start, end, step)` holds; `None` for steps of zero.
+pub fn range_length(start: i64, end: i64, step: i64) -> Option<u64> {
+    let span = if step > 0 {
+        end.saturating_sub(start)
+    } else {
+        start.saturating_sub(end)
+    };
+    (step != 0).then(|| span.max(0).unsigned_abs().div_ceil(step.unsigned_abs()))
 }
 
 /// Decided by one argument alone.

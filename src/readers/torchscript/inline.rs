@@ -8,6 +8,7 @@ use super::alias::Cells;
 use super::ast::{Expr, Function, Stmt, StmtKind};
 use super::branch::always_raises;
 use super::build::Builder;
+use super::fold::range_length;
 use super::library::{File, Library};
 use super::value::{Keywords, Object, Val};
 use super::{Place, ReadError};
@@ -280,15 +281,12 @@ impl<'a, 'l> Inliner<'a, 'l> {
             let (start, end, step) = match bounds[..] {
                 [end] => (0, end, 1),
                 [start, end] => (start, end, 1),
-                [start, end, step] if step != 0 => (start, end, step),
+                [start, end, step] => (start, end, step),
                 _ => return self.error("range() takes one to three numbers"),
             };
-            let span = if step > 0 {
-                end.saturating_sub(start)
-            } else {
-                start.saturating_sub(end)
+            let Some(count) = range_length(start, end, step) else {
+                return self.error("a range in steps of zero");
             };
-            let count = span.max(0).unsigned_abs().div_ceil(step.unsigned_abs());
             if count > MAX_STEPS as u64 {
                 return self.error(format!("a loop runs more than {MAX_STEPS} times"));
             }

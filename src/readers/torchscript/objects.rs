@@ -77,7 +77,7 @@ fn allowed(module: &str, name: &str) -> bool {
     match module {
         "torch._utils" => name == "_rebuild_tensor_v2",
         "collections" => name == "OrderedDict",
-        "torch" => name.ends_with("Storage"),
+        "torch" => name == "device" || name.ends_with("Storage"),
         "torch.jit._pickle" => [
             "build_intlist",
             "build_doublelist",
@@ -187,6 +187,10 @@ impl Walk<'_, '_, '_> {
             ("torch._utils", "_rebuild_tensor_v2", _) => self.tensor(id, path),
             ("collections", "OrderedDict", _) => Ok(Val::Dict(Rc::default())),
             ("torch.jit._pickle", _, [value, ..]) => self.value(*value, path),
+            ("torch", "device", [name]) => match document.str(*name) {
+                Some(name) => Ok(Val::Device(name.into())),
+                None => self.error(path, "a device without a name"),
+            },
             (_, _, [value]) if module.starts_with("__torch__") => {
                 let value = self.value(*value, path)?;
                 let class = format!("{module}.{name}").into();

@@ -480,6 +480,19 @@ fn numbers_and_containers_fold() {
              Tensor = prim::TupleUnpack(tup=%max)\noutput %TupleUnpack",
         ),
         (
+            "for i in range(torch.__range_length(5, 0, -2)):\n  x = torch.add(x, torch.__derive_index(i, 5, -2))\nreturn x",
+            "%x_2: Tensor = aten::add.Scalar(self=%x, other=5, alpha=1)\n%x_3: Tensor = aten::add.Scalar(self=%x_2, other=3, \
+             alpha=1)\n%x_4: Tensor = aten::add.Scalar(self=%x_3, other=1, alpha=1)\noutput %x_4",
+        ),
+        (
+            "for i in ops.prim.rangelist(1):\n  x = torch.add(x, i)\nfor i in range(3, 1):\n  x = torch.neg(x)\nreturn x",
+            "%x_2: Tensor = aten::add.Scalar(self=%x, other=0, alpha=1)\noutput %x_2",
+        ),
+        (
+            "return torch.add(x, torch.__range_length(0, 1, 0))",
+            "code/__torch__.py:7: the model raises: a range in steps of zero",
+        ),
+        (
             "return torch.floordiv(1, 0)",
             "code/__torch__.py:7: the model raises: floordiv of 1 by zero",
         ),

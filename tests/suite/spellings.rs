@@ -1,0 +1,56 @@
+//! The Python that people write (`tests/oracles/spellings.py`): a script computes what PyTorch computes, and its channels go
+//! together as its trace's do.
+
+use super::branches::{Case, compute};
+use secateur::graph::{Graph, verify};
+use secateur::readers::{Options as Known, read_model_with};
+use secateur::runtime::Runtime;
+use secateur::topology::{Coupling, Options, coupling, walk};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/torchscript/spellings")
+}
+
+fn read(name: &str, shape: &[usize]) -> Graph {
+    let bytes = std::fs::read(folder().join(name)).expect("an archive");
+    let known = Known {
+        input_ranks: vec![shape.len()],
+    };
+    read_model_with(bytes.into(), &known).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// What goes together, in the same words for a script and a trace.
+fn together(name: &str, graph: &Graph, shape: &[usize]) -> Coupling {
+    let options = Options::of_shapes([shape.to_vec()]);
+    let found = coupling(&mut walk(graph, &options, &Runtime::new()));
+    assert_eq!(found.issues, [], "{name}");
+    found
+}
+
+#[test]
+fn scripts_and_traces_compute_and_couple_alike() {
+    let text = std::fs::read_to_string(folder().join("spellings.json")).expect("what PyTorch computed");
+    let networks: BTreeMap<String, Vec<Case>> = serde_json::from_str(&text).expect("cases of each network");
+    for (name, cases) in networks {
+        let shape = &cases[0].x.shape;
+        let [script, trace] = ["script", "trace"].map(|kind| {
+            let graph = read(&format!("{name}.{kind}.pt"), shape);
+            assert_eq!(verify(&graph), Ok(()), "{name} {kind}");
+            graph
+        });
+        cases.iter().for_each(|case| compute(&name, &script, case));
+        compute(&name, &trace, &cases[0]);
+        let [script, trace] = [&script, &trace].map(|graph| together(&name, graph, shape));
+        assert_eq!(script.groups, trace.groups, "{name}");
+        let layers = |found: Coupling| {
+            found
+                .frozen
+                .into_iter()
+                .map(|frozen| frozen.layer)
+                .collect::<Vec<String>>()
+        };
+        assert_eq!(layers(script), layers(trace), "{name}");
+    }
+}
