@@ -66,6 +66,7 @@ mod suite {
     mod sensitivity;
     #[cfg(feature = "torch")]
     mod shards;
+    mod soundness;
     #[cfg(feature = "torch")]
     mod sources;
     #[cfg(feature = "torch")]

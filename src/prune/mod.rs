@@ -123,7 +123,7 @@ fn kept_of_params(walked: &Walked, removal: &Removal) -> Result<Kept, PruneError
 /// against what the labels say must be left of them.
 ///
 /// # Errors
-/// When an axis would be left empty, or an operator cannot follow.
+/// When an axis would be left empty, the groups of a convolution would lose unequally many, or an operator cannot follow.
 pub fn remove(
     walked: &Walked,
     options: &Options,
@@ -131,6 +131,7 @@ pub fn remove(
     evaluator: &dyn Evaluate,
 ) -> Result<Graph, PruneError> {
     let kept = kept_of_params(walked, removal)?;
+    balanced(walked, removal)?;
     let mut graph = walked.graph.clone();
     for (&(param, axis), stay) in &kept {
         let tensor = &mut graph.params[param.0 as usize].tensor;
@@ -139,6 +140,22 @@ pub fn remove(
     rewrite::sizes(walked, removal, &mut graph)?;
     check(walked, options, removal, &kept, &graph, evaluator)?;
     Ok(graph)
+}
+
+/// Holds that each group of a grouped convolution loses equally many filters: of a weight that lost others, the shapes
+/// may fit all the same, but the filters that stay would read another group's inputs.
+fn balanced(walked: &Walked, removal: &Removal) -> Result<(), PruneError> {
+    for balance in walked.labels.balances() {
+        let lost = |block: &Vec<Label>| block.iter().filter(|&&label| removal.takes(walked, label)).count();
+        let lost: Vec<usize> = balance.blocks.iter().map(lost).collect();
+        if lost.windows(2).any(|pair| pair[0] != pair[1]) {
+            return Err(PruneError::Unfit {
+                place: crate::topology::place(walked.graph, balance.node),
+                message: format!("its groups would lose {lost:?} filters, and must lose equally many"),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// The same network with every parameter and buffer of the units zeroed.

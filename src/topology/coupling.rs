@@ -1,11 +1,11 @@
 //! The exact coupling: which units may go, and what each takes from every parameter.
 
-use super::balance;
+use super::balance::{self, Alike};
 use super::explain::why_frozen;
 use super::layers::{Layer, layers};
 use super::walk::Walked;
 use crate::graph::{Issue, ParamId};
-use crate::labels::{FROZEN, Label, Paths, Position, Split};
+use crate::labels::{Label, Paths, Split};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,7 +31,7 @@ pub struct Group {
     /// Layers that lose input channels, in graph order.
     pub inputs: Vec<String>,
     pub params: Vec<ParamUnits>,
-    /// Blocks of units that must lose equally many.
+    /// Blocks of units, equally long, that must lose equally many.
     pub balance: Vec<Vec<usize>>,
     /// Where the units lie in attention heads.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,32 +76,11 @@ pub struct Frozen {
 /// Reads the coupling off the labels.
 pub fn coupling(walked: &mut Walked) -> Coupling {
     let layers = layers(walked.graph);
-    balance::settle(walked);
-    let mut units: BTreeMap<Label, Vec<Position>> = BTreeMap::new();
-    for (position, label) in walked.labels.positions() {
-        let root = walked.labels.find(label);
-        if root != FROZEN {
-            units.entry(root).or_default().push(position);
-        }
-    }
-    // Units that take equally many positions from the same axes of the same parameters form a group.
-    type Signature = Vec<(ParamId, usize, usize)>;
-    let mut alike: BTreeMap<Signature, Vec<(Label, Vec<Position>)>> = BTreeMap::new();
-    for (root, positions) in units {
-        let mut signature: Signature = Vec::new();
-        for position in &positions {
-            match signature.last_mut() {
-                Some((param, axis, count)) if (*param, *axis) == (position.param, position.axis) => *count += 1,
-                _ => signature.push((position.param, position.axis, 1)),
-            }
-        }
-        alike.entry(signature).or_default().push((root, positions));
-    }
+    let alike = balance::settle(walked);
     let order = graph_order(&layers);
     let mut groups: Vec<(usize, Group)> = Vec::new();
-    for (signature, mut units) in alike {
-        units.sort_by_key(|(_, positions)| positions[0]);
-        let whole = signature.iter().any(|&(param, axis, count)| {
+    for alike in alike {
+        let whole = alike.takes.iter().any(|&(param, axis, count)| {
             walked
                 .graph
                 .param(param)
@@ -113,7 +92,7 @@ pub fn coupling(walked: &mut Walked) -> Coupling {
         if whole {
             continue;
         }
-        groups.push(group(walked, &layers, &signature, &units, &order));
+        groups.push(group(walked, &layers, alike, &order));
     }
     groups.sort_by(|(a, left), (b, right)| (a, &left.outputs, &left.inputs).cmp(&(b, &right.outputs, &right.inputs)));
     Coupling {
@@ -133,15 +112,10 @@ fn graph_order(layers: &[Layer]) -> BTreeMap<ParamId, usize> {
         .collect()
 }
 
-fn group(
-    walked: &Walked,
-    layers: &[Layer],
-    signature: &[(ParamId, usize, usize)],
-    units: &[(Label, Vec<Position>)],
-    order: &BTreeMap<ParamId, usize>,
-) -> (usize, Group) {
+fn group(walked: &Walked, layers: &[Layer], alike: Alike, order: &BTreeMap<ParamId, usize>) -> (usize, Group) {
     let graph = walked.graph;
-    let touched: BTreeSet<(ParamId, usize)> = signature.iter().map(|&(param, axis, _)| (param, axis)).collect();
+    let Alike { takes, units, balance } = alike;
+    let touched: BTreeSet<(ParamId, usize)> = takes.iter().map(|&(param, axis, _)| (param, axis)).collect();
     let outputs = layers
         .iter()
         .filter(|layer| touched.contains(&(layer.weight, layer.output_axis())));
@@ -151,15 +125,16 @@ fn group(
             .is_some_and(|axis| touched.contains(&(layer.weight, axis)));
         by_axis || (layer.depthwise(graph) && touched.contains(&(layer.weight, 0)))
     });
-    let params = signature
+    let params = takes
         .iter()
         .map(|&(param, axis, _)| ParamUnits {
             name: graph.param(param).name().to_owned(),
             axis,
             indices: units
                 .iter()
-                .map(|(_, positions)| {
-                    let own = positions
+                .map(|unit| {
+                    let own = unit
+                        .positions
                         .iter()
                         .filter(|position| (position.param, position.axis) == (param, axis));
                     own.map(|position| position.index).collect()
@@ -167,20 +142,20 @@ fn group(
                 .collect(),
         })
         .collect();
-    let first = signature
+    let first = takes
         .iter()
         .filter_map(|(param, _, _)| order.get(param))
         .min()
         .copied()
         .unwrap_or(usize::MAX);
-    let roots: Vec<Label> = units.iter().map(|&(root, _)| root).collect();
+    let roots: Vec<Label> = units.iter().map(|unit| unit.root).collect();
     let own: BTreeSet<Label> = roots.iter().copied().collect();
     let found = Group {
         units: units.len(),
         outputs: outputs.map(|layer| layer.name.clone()).collect(),
         inputs: inputs.map(|layer| layer.name.clone()).collect(),
         params,
-        balance: balance::blocks(walked, &roots),
+        balance,
         heads: heads(walked, &roots),
         approximate: walked
             .labels

@@ -4,7 +4,7 @@ use super::{Coupling, Options, Walked, channel_sets, coupling, input_channel_set
 use crate::graph::testing::{Builder, ints};
 use crate::graph::{Arg, Graph, NoEvaluator, ParamId, ValueId};
 use crate::labels::Split;
-use crate::prune::{Removal, remove};
+use crate::prune::{PruneError, Removal, remove};
 use crate::tensor::{DType, Load, Tensor, Weight, WeightError};
 
 /// Walks, couples, and removes the first unit of each group that balance allows alone, or one of each block.
@@ -148,7 +148,8 @@ fn depthwise_follows_and_groups_are_balanced() {
     let deep = b.conv("depthwise", wide, 8, 8, 8);
     let grouped = b.conv("grouped", deep, 8, 6, 2);
     let out = head(&mut b, grouped, 6);
-    let found = check(&b.finish(out), &[1, 3, 4, 4]);
+    let graph = b.finish(out);
+    let found = check(&graph, &[1, 3, 4, 4]);
     // Each of the two groups reads the same positions: four units of two channels each.
     assert_eq!(
         outputs(&found),
@@ -157,6 +158,12 @@ fn depthwise_follows_and_groups_are_balanced() {
     assert_eq!(found.groups[0].params[0].indices[1], [1, 5]);
     assert_eq!(found.groups[0].inputs, ["depthwise", "grouped"]);
     assert_eq!(found.groups[1].balance, [vec![0, 1, 2], vec![3, 4, 5]]);
+    // The shapes that two filters of one group leave would fit.
+    let options = Options::of_shapes([vec![1, 3, 4, 4]]);
+    let walked = walk(&graph, &options, &NoEvaluator);
+    let uneven = removal(&walked, &found.groups[1], &[0, 1]);
+    let refused = remove(&walked, &options, &uneven, &NoEvaluator);
+    assert!(matches!(refused, Err(PruneError::Unfit { .. })), "{refused:?}");
 }
 
 #[test]

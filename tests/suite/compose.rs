@@ -1,6 +1,7 @@
 //! Graphs from the examples of the operator table, alone or one behind another.
 //!
-//! The form of a line is told in `src/ops/examples.txt`.
+//! The form of a line is told in `src/ops/examples.txt`. A call may also be named (`a = …`; `a, b = …` for the items of a
+//! list) and be read by its name.
 
 use secateur::graph::{
     Arg, Def, Evaluate, Graph, Module, Node, NodeId, Output, Param, ParamId, Type, ValueId, resolve,
@@ -9,6 +10,7 @@ use secateur::labels::FROZEN;
 use secateur::ops::{self, Fact};
 use secateur::tensor::{DType, Tensor};
 use secateur::topology::{Options, Walked, walk};
+use std::collections::BTreeMap;
 
 /// One line.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +76,7 @@ pub struct Composer<'e> {
     /// Shapes and types of the graph's inputs.
     pub inputs: Vec<(Vec<usize>, DType)>,
     evaluator: &'e dyn Evaluate,
+    names: BTreeMap<String, ValueId>,
     /// What activations are made of before fresh ones are: drawn with `draws`.
     pub pool: Vec<ValueId>,
     pub draws: Vec<usize>,
@@ -87,6 +90,7 @@ impl<'e> Composer<'e> {
             graph: Graph::default(),
             inputs: Vec::new(),
             evaluator,
+            names: BTreeMap::new(),
             pool: Vec::new(),
             draws: Vec::new(),
             own: 0,
@@ -100,20 +104,38 @@ impl<'e> Composer<'e> {
     /// Calls all that a line says; what the last call gives.
     pub fn add(&mut self, example: &Example) -> Vec<ValueId> {
         let mut last = Vec::new();
-        for call in example.calls.split("; ") {
-            let (op, args) = call.split_once('(').expect("a call has arguments");
-            let mut text = args.strip_suffix(')').expect("a call is closed");
-            let mut named = Vec::new();
-            while !text.is_empty() {
-                let (name, rest) = text.split_once('=').expect("arguments have names");
-                text = rest;
-                let arg = self.arg(&mut text, &last);
-                named.push((name.to_owned(), arg));
-                text = text.strip_prefix(", ").unwrap_or(text);
+        self.names.clear();
+        for call in example.calls.split(';').map(str::trim) {
+            let (names, call) = match call.split_once(" = ") {
+                Some((names, call)) if !names.contains('(') => (names, call),
+                _ => ("", call),
+            };
+            last = self.named_call(call, &last);
+            if names.contains(", ") {
+                last = self.unpacked(last);
             }
-            last = self.call(&full(op), &named);
+            for (name, &value) in names.split(", ").filter(|name| !name.is_empty()).zip(&last) {
+                self.names.insert(name.to_owned(), value);
+            }
         }
         last
+    }
+
+    fn named_call(&mut self, call: &str, last: &[ValueId]) -> Vec<ValueId> {
+        let Some((op, args)) = call.split_once('(') else {
+            let mut text = call;
+            return self.arg(&mut text, last).as_value().into_iter().collect();
+        };
+        let mut text = args.strip_suffix(')').expect("a call is closed");
+        let mut named = Vec::new();
+        while !text.is_empty() {
+            let (name, rest) = text.split_once('=').expect("arguments have names");
+            text = rest;
+            let arg = self.arg(&mut text, last);
+            named.push((name.to_owned(), arg));
+            text = text.strip_prefix(", ").unwrap_or(text);
+        }
+        self.call(&full(op), &named)
     }
 
     fn arg(&mut self, text: &mut &str, last: &[ValueId]) -> Arg {
@@ -141,6 +163,9 @@ impl<'e> Composer<'e> {
                 .map(|extent| extent.trim_end_matches('*').parse().expect("an extent"))
                 .collect()
         };
+        if let Some(&value) = self.names.get(word) {
+            return Arg::Value(value);
+        }
         let star = word.split('x').position(|extent| extent.ends_with('*'));
         match word.as_bytes() {
             b"_" => Arg::Value(last[0]),

@@ -1,0 +1,106 @@
+//! Small networks in which a careless rule cuts too much or too little: what may go of each, proven by removal.
+
+use super::compose::{Composer, Example};
+use secateur::graph::{Evaluate, NoEvaluator, verify};
+use secateur::topology::{coupling, walk};
+
+/// What the network is about; its calls, of which the last gives the output; the units of each coupled group.
+type Case = (&'static str, &'static str, &'static [usize]);
+
+const CASES: &[Case] = &[
+    (
+        "the groups of a convolution are read by different layers",
+        "stem = conv2d(input=~1x3x5x5, weight=@8x3x1x1);
+         y = conv2d(input=stem, weight=@8x4x1x1, groups=2);
+         near = slice(self=y, dim=1, start=0, end=4); far = slice(self=y, dim=1, start=4, end=8);
+         a = conv2d(input=near, weight=@6x4x1x1); b = conv2d(input=far, weight=@6x4x1x1);
+         add(self=a, other=b)",
+        &[4, 6],
+    ),
+    (
+        "units of one group of a convolution beside units of two",
+        "y = conv2d(input=~1x4x5x5, weight=@12x2x1x1, groups=2);
+         a = slice(self=y, dim=1, start=0, end=2); b = slice(self=y, dim=1, start=6, end=8); ab = add(self=a, other=b);
+         c = slice(self=y, dim=1, start=2, end=4); d = slice(self=y, dim=1, start=4, end=6); cd = add(self=c, other=d);
+         e = slice(self=y, dim=1, start=8, end=10); f = slice(self=y, dim=1, start=10, end=12); ef = add(self=e, other=f);
+         cat(tensors=[ab, cd, ef], dim=1)",
+        &[2, 4],
+    ),
+    (
+        "as many filters of one group as of another, but not in equal units",
+        "y = conv2d(input=~1x4x5x5, weight=@8x2x1x1, groups=2);
+         a = slice(self=y, dim=1, start=0, end=4);
+         b = slice(self=y, dim=1, start=4, end=6); c = slice(self=y, dim=1, start=6, end=8); bc = add(self=b, other=c);
+         cat(tensors=[a, bc], dim=1)",
+        &[],
+    ),
+    (
+        "two grouped convolutions whose groups cut across each other",
+        "a = conv2d(input=~1x6x3x3, weight=@12x3x1x1, groups=2); b = conv2d(input=~1x6x3x3, weight=@12x2x1x1, groups=3);
+         add(self=a, other=b)",
+        &[],
+    ),
+    (
+        "two grouped convolutions of which one has the other's groups in halves",
+        "a = conv2d(input=~1x4x3x3, weight=@8x2x1x1, groups=2); b = conv2d(input=~1x8x3x3, weight=@8x2x1x1, groups=4);
+         add(self=a, other=b)",
+        &[8],
+    ),
+];
+
+fn compose<'e>(calls: &'static str, evaluator: &'e dyn Evaluate) -> Composer<'e> {
+    let example = Example {
+        op: "",
+        calls,
+        macs: 0,
+        frozen: false,
+    };
+    let mut composer = Composer::new(evaluator);
+    let results = composer.add(&example);
+    for value in composer.unpacked(results) {
+        composer.head(value);
+    }
+    composer
+}
+
+/// What the labels alone say; a network that has to be run to be labelled is left to the proof.
+fn look(composer: &Composer, expected: &[usize], evaluator: &dyn Evaluate) -> Result<(), String> {
+    verify(&composer.graph).map_err(|fault| format!("{fault:?}"))?;
+    let mut walked = walk(&composer.graph, &composer.options(), evaluator);
+    if let Some(issue) = walked.issues.first() {
+        return Err(format!("{} {}", issue.op, issue.message));
+    }
+    let found: Vec<usize> = coupling(&mut walked).groups.iter().map(|group| group.units).collect();
+    if found == expected {
+        Ok(())
+    } else {
+        Err(format!("groups of {found:?} units instead of {expected:?}"))
+    }
+}
+
+#[test]
+fn labels_couple_neither_more_nor_less() {
+    let mut faults = Vec::new();
+    for &(what, calls, expected) in CASES {
+        let composer = compose(calls, &NoEvaluator);
+        if let Err(fault) = look(&composer, expected, &NoEvaluator) {
+            faults.push(format!("{what}: {fault}"));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[cfg(feature = "torch")]
+#[test]
+fn what_may_go_is_proven_by_removal() {
+    let runtime = secateur::runtime::Runtime::new();
+    let mut faults = Vec::new();
+    for &(what, calls, expected) in CASES {
+        let composer = compose(calls, &runtime);
+        let fault = look(&composer, expected, &runtime).and_then(|()| super::removal::prove(&composer, &runtime, true));
+        if let Err(fault) = fault {
+            faults.push(format!("{what}: {fault}"));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
