@@ -32,6 +32,8 @@ pub struct Site<'a> {
     pub approximate: bool,
     /// Whether the groups of a convolution must read the same positions.
     pub tie_groups: bool,
+    /// Whether this convolution is grouped even where each group has one input channel.
+    pub grouped: bool,
     outputs: Vec<Fact>,
 }
 
@@ -47,6 +49,7 @@ pub(crate) fn site_for<'a>(
     split: Split,
     approximate: bool,
     tie_groups: bool,
+    grouped: bool,
 ) -> Site<'a> {
     Site {
         graph,
@@ -59,6 +62,7 @@ pub(crate) fn site_for<'a>(
         split,
         approximate,
         tie_groups,
+        grouped,
         outputs: Vec::new(),
     }
 }
