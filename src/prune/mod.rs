@@ -3,6 +3,7 @@
 //! Owns removal and its counterpart, the same network with those units zeroed; the two must compute the same.
 //! Deliberately chooses nothing: which units go is decided by the caller.
 
+mod numbers;
 mod proof;
 mod rewrite;
 
