@@ -118,7 +118,7 @@ fn filters(site: &mut Site, input: &Axes, weight: &Axes, channel: usize, groups:
     if groups == 1 {
         let zero = site.zero_argument("weight") || site.zero_argument("input");
         site.sum_over(x.as_ref(), weight.row(1), zero, SUMS);
-    } else if per_group == 1 {
+    } else if per_group == 1 && !site.grouped {
         // Depthwise: each filter reads one channel and goes with it.
         let repeated = x.map(|row| repeat_each(&row, weight.shape[0] / groups).into());
         return site
@@ -160,7 +160,7 @@ fn filters_transposed(
     if groups == 1 {
         return weight.row(1).map(|row| row.to_vec());
     }
-    if per_group == 1 {
+    if per_group == 1 && !site.grouped {
         // Depthwise: a channel and all outputs made from it go together, so the outputs' own axis keeps its size.
         site.freeze_axes(weight, [1], "makes equally many outputs from each channel");
         return read.map(|row| repeat_each(&row, weight.shape[1]));

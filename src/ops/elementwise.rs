@@ -124,6 +124,7 @@ pub(super) const OPS: &[Op] = &[
     Op::new("aten::greater", compared),
     Op::new("aten::greater_equal", compared),
     Op::new("aten::not_equal", compared),
+    Op::new("aten::isclose", compared),
     Op::new("aten::logical_xor", compared),
     Op::new("aten::logical_and", compared),
     Op::new("aten::logical_or", compared),

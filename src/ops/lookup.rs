@@ -1,4 +1,4 @@
-//! Operators that pick elements by number: look-ups in tables and indexing by tensors.
+//! Operators that pick elements by number, or write them by number: look-ups in tables and indexing by tensors.
 
 use super::elementwise::broadcast;
 use super::{Fact, Op, Site, TensorFact, Trouble, Zeros};
@@ -11,6 +11,15 @@ pub(super) const OPS: &[Op] = &[
     Op::new("aten::take_along_dim", gather),
     Op::new("aten::index_select", index_select).zero(Zeros::First),
     Op::new("aten::index", index).zero(Zeros::First),
+    Op::new("aten::take", gather),
+    Op::new("aten::index_put", index_put),
+    Op::new("aten::index_add", index_write),
+    Op::new("aten::index_copy", index_write),
+    Op::new("aten::index_fill", index_write),
+    Op::new("aten::scatter", scatter),
+    Op::new("aten::scatter_add", scatter),
+    Op::new("aten::scatter_reduce", scatter),
+    Op::new("aten::one_hot", one_hot),
 ];
 
 /// Rows of a table: its columns are the output's last axis, and no row may go.
@@ -50,11 +59,16 @@ fn index(site: &mut Site) -> Result<(), Trouble> {
     let Fact::List(indices) = site.fact("indices") else {
         return Trouble::new("its indices are not known to be a list");
     };
-    let masks = |fact: &Fact| matches!(fact, Fact::Tensor(index) if matches!(index.dtype, DType::Bool | DType::U8));
-    if indices.iter().any(masks) {
+    if indices.iter().any(is_mask) {
         return Trouble::new("picks elements by a mask");
     }
-    pick(site, &input, &indices)
+    let axes = pick(site, &input, &indices)?;
+    site.give_tensor(axes, input.dtype);
+    Ok(())
+}
+
+fn is_mask(fact: &Fact) -> bool {
+    matches!(fact, Fact::Tensor(index) if matches!(index.dtype, DType::Bool | DType::U8))
 }
 
 /// Positions of one axis by number.
@@ -63,10 +77,13 @@ fn index_select(site: &mut Site) -> Result<(), Trouble> {
     let axis = site.axis("dim", input.axes.rank())?;
     let mut indices = vec![Fact::None; axis];
     indices.push(site.fact("index"));
-    pick(site, &input, &indices)
+    let axes = pick(site, &input, &indices)?;
+    site.give_tensor(axes, input.dtype);
+    Ok(())
 }
 
-fn pick(site: &mut Site, input: &TensorFact, indices: &[Fact]) -> Result<(), Trouble> {
+/// The axes of what is picked.
+fn pick(site: &mut Site, input: &TensorFact, indices: &[Fact]) -> Result<Axes, Trouble> {
     let picked: Vec<usize> = (0..indices.len()).filter(|&axis| indices[axis] != Fact::None).collect();
     let mut parts = Vec::with_capacity(picked.len());
     for &axis in &picked {
@@ -92,6 +109,84 @@ fn pick(site: &mut Site, input: &TensorFact, indices: &[Fact]) -> Result<(), Tro
         .collect();
     axes.splice(at..at, numbers.shape.into_iter().zip(numbers.rows));
     let (shape, rows) = axes.into_iter().unzip();
-    site.give_tensor(Axes { shape, rows }, input.dtype);
+    Ok(Axes { shape, rows })
+}
+
+/// `x[i, :, j] = values` with tensors of numbers, or `x[mask] = value` with a mask of all of it.
+fn index_put(site: &mut Site) -> Result<(), Trouble> {
+    let (input, values) = (site.tensor("self")?, site.tensor("values")?.axes);
+    let Fact::List(indices) = site.fact("indices") else {
+        return Trouble::new("its indices are not known to be a list");
+    };
+    if indices.iter().any(is_mask) {
+        let [Fact::Tensor(mask)] = &indices[..] else {
+            return Trouble::new("writes elements by several masks");
+        };
+        if mask.axes.shape != input.axes.shape || values.shape.iter().any(|&extent| extent != 1) {
+            return Trouble::new("writes several elements by a mask");
+        }
+        let axes = broadcast(
+            site,
+            &[input.axes, mask.axes.clone()],
+            "overwrites them element by element",
+        )?;
+        site.give_tensor(axes, input.dtype);
+        return Ok(());
+    }
+    let part = pick(site, &input, &indices)?;
+    broadcast(site, &[part, values], "writes them over another tensor")?;
+    let mut axes = input.axes;
+    for axis in (0..indices.len()).filter(|&axis| indices[axis] != Fact::None) {
+        axes.rows[axis] = None;
+    }
+    site.give_tensor(axes, input.dtype);
+    Ok(())
+}
+
+/// Positions of one axis written by number; the other axes go with what is written.
+fn index_write(site: &mut Site) -> Result<(), Trouble> {
+    let input = site.tensor("self")?;
+    let axis = site.axis("dim", input.axes.rank())?;
+    let mut axes = input.axes;
+    site.freeze_axes(&axes, [axis], "writes them by number");
+    axes.rows[axis] = None;
+    if let Some(source) = site.optional_tensor("source")? {
+        site.freeze_axes(&source.axes, [axis], "writes them by number");
+        if source.axes.rank() != axes.rank() {
+            return Trouble::new("writes a tensor of another rank");
+        }
+        for other in (0..axes.rank()).filter(|&other| other != axis) {
+            axes.rows[other] = site.join(
+                axes.row(other),
+                source.axes.row(other),
+                "writes them over another tensor",
+            );
+        }
+    }
+    site.give_tensor(axes, input.dtype);
+    Ok(())
+}
+
+/// Elements written each to its own position along one axis.
+fn scatter(site: &mut Site) -> Result<(), Trouble> {
+    let input = site.tensor("self")?;
+    let why = site.why("writes elements by number");
+    input.axes.freeze(site.labels, why);
+    if let Some(source) = site.optional_tensor("src")? {
+        source.axes.freeze(site.labels, why);
+    }
+    site.give([Fact::fixed(input.axes.shape, input.dtype)]);
+    Ok(())
+}
+
+/// A row of zeros and one 1 for each number.
+fn one_hot(site: &mut Site) -> Result<(), Trouble> {
+    let mut axes = site.tensor("self")?.axes;
+    let Ok(classes) = usize::try_from(site.int("num_classes")?) else {
+        return Trouble::new("the number of classes depends on the data");
+    };
+    axes.shape.push(classes);
+    axes.rows.push(None);
+    site.give_tensor(axes, DType::I64);
     Ok(())
 }

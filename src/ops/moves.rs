@@ -48,6 +48,11 @@ pub(super) const OPS: &[Op] = &[
     Op::new("aten::col2im", fold).zero(Zeros::First),
     Op::new("aten::cat", cat).zero(Zeros::All),
     Op::new("aten::concat", cat).zero(Zeros::All),
+    Op::new("aten::concatenate", cat).zero(Zeros::All),
+    Op::new("aten::hstack", cat).zero(Zeros::All),
+    Op::new("aten::vstack", cat).zero(Zeros::All),
+    Op::new("aten::tril", triangle).zero(Zeros::First),
+    Op::new("aten::triu", triangle).zero(Zeros::First),
     Op::new("aten::stack", stack).zero(Zeros::All),
 ];
 
@@ -204,6 +209,17 @@ fn transpose(site: &mut Site) -> Result<(), Trouble> {
     take(site, &input, &order)
 }
 
+/// Zeros above or below a diagonal of the last two axes, which must stay where they are.
+fn triangle(site: &mut Site) -> Result<(), Trouble> {
+    let mut input = input(site)?;
+    let rank = input.axes.rank();
+    let last = rank.saturating_sub(2)..rank;
+    site.freeze_axes(&input.axes, last.clone(), "keeps one side of a diagonal");
+    last.for_each(|axis| input.axes.rows[axis] = None);
+    site.give([Fact::Tensor(input)]);
+    Ok(())
+}
+
 /// Turned by a number of places: what is turned must keep its size.
 fn roll(site: &mut Site) -> Result<(), Trouble> {
     let mut input = input(site)?;
@@ -296,7 +312,12 @@ fn cat(site: &mut Site) -> Result<(), Trouble> {
         return Trouble::new("concatenates nothing");
     };
     let rank = first.axes.rank();
-    let axis = site.axis("dim", rank)?;
+    let axis = match site.node.short() {
+        "hstack" | "vstack" if rank < 2 => return Trouble::new("stacks tensors of fewer than two axes"),
+        "hstack" => 1,
+        "vstack" => 0,
+        _ => site.axis("dim", rank)?,
+    };
     let mut output = first.axes.clone();
     for tensor in &tensors[1..] {
         if tensor.axes.rank() != rank {

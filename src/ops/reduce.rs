@@ -17,6 +17,7 @@ pub(super) const OPS: &[Op] = &[
     Op::new("aten::var", reduced).zero(Zeros::First),
     Op::new("aten::std", reduced).zero(Zeros::First),
     Op::new("aten::logsumexp", reduced),
+    Op::new("aten::linalg_norm", reduced).zero(Zeros::First),
     Op::new("aten::linalg_vector_norm", reduced).zero(Zeros::First),
     Op::new("aten::norm", reduced).zero(Zeros::First),
     Op::new("aten::argmax", positions),
@@ -37,11 +38,18 @@ pub(super) const OPS: &[Op] = &[
     Op::new("aten::_softmax", along),
     Op::new("aten::_log_softmax", along),
     Op::new("aten::logcumsumexp", along),
+    // Positions are not zero where values are.
+    Op::new("aten::sort", ordered),
     Op::new("aten::argsort", ordered),
-    Op::new("aten::topk", ordered).zero(Zeros::First),
-    Op::new("aten::cummax", ordered).zero(Zeros::First),
-    Op::new("aten::cummin", ordered).zero(Zeros::First),
+    Op::new("aten::topk", ordered),
+    Op::new("aten::cummax", ordered),
+    Op::new("aten::cummin", ordered),
     Op::new("aten::msort", ordered).zero(Zeros::First),
+    Op::new("aten::kthvalue", extreme),
+    Op::new("aten::mode", extreme),
+    Op::new("aten::searchsorted", searched),
+    Op::new("aten::bucketize", searched),
+    Op::new("aten::histc", counted),
     Op::new("aten::cumsum", along).zero(Zeros::First),
     Op::new("aten::cumprod", along),
     Op::new("aten::diff", diff).zero(Zeros::First),
@@ -110,7 +118,7 @@ fn tested(site: &mut Site) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// `max` and `min`: over all elements, over one axis (with positions), or of two tensors.
+/// `max` and `min`: over all elements, over one axis (with positions), or of two tensors. `kthvalue` and `mode` like them.
 fn extreme(site: &mut Site) -> Result<(), Trouble> {
     if site.node.arg("other").is_some() {
         let axes = [site.tensor("self")?.axes, site.tensor("other")?.axes];
@@ -202,6 +210,37 @@ fn ordered(site: &mut Site) -> Result<(), Trouble> {
         "msort" => site.give([values]),
         _ => site.give([values, positions]),
     }
+    Ok(())
+}
+
+/// For each element its place in an ordered sequence: one sequence for all, or one for each row.
+fn searched(site: &mut Site) -> Result<(), Trouble> {
+    let sequence = match site.node.short() {
+        "bucketize" => site.tensor("boundaries")?.axes,
+        _ => site.tensor("sorted_sequence")?.axes,
+    };
+    let input = site.tensor("self")?.axes;
+    let Some(last) = sequence.rank().checked_sub(1) else {
+        return Trouble::new("searches a tensor without axes");
+    };
+    site.freeze_axes(&sequence, [last], "looks for places among them");
+    let mut output = input.clone();
+    if last > 0 && input.rank() == sequence.rank() {
+        for axis in 0..last {
+            output.rows[axis] = site.join(input.row(axis), sequence.row(axis), "looks places up row by row");
+        }
+    }
+    let dtype = if site.flag("out_int32") { DType::I32 } else { DType::I64 };
+    site.give_tensor(output, dtype);
+    Ok(())
+}
+
+/// How many elements lie in each of some ranges.
+fn counted(site: &mut Site) -> Result<(), Trouble> {
+    let input = input(site)?;
+    site.freeze_axes(&input.axes, 0..input.axes.rank(), "counts them");
+    let bins = usize::try_from(site.int("bins")?).unwrap_or(0);
+    site.give([Fact::fixed(vec![bins], input.dtype)]);
     Ok(())
 }
 

@@ -34,6 +34,8 @@ pub struct Site<'a> {
     /// Whether the groups of a convolution must read the same positions.
     pub tie_groups: bool,
     damage: OnceCell<WeightError>,
+    /// Whether this convolution is grouped even where each group has one input channel.
+    pub grouped: bool,
     outputs: Vec<Fact>,
 }
 
@@ -49,6 +51,7 @@ pub(crate) fn site_for<'a>(
     split: Split,
     approximate: bool,
     tie_groups: bool,
+    grouped: bool,
 ) -> Site<'a> {
     Site {
         graph,
@@ -62,6 +65,7 @@ pub(crate) fn site_for<'a>(
         approximate,
         tie_groups,
         damage: OnceCell::new(),
+        grouped,
         outputs: Vec::new(),
     }
 }

@@ -3,6 +3,7 @@
 //! Owns removal and its counterpart, the same network with those units zeroed; the two must compute the same.
 //! Deliberately chooses nothing: which units go is decided by the caller.
 
+mod numbers;
 mod proof;
 mod rewrite;
 
@@ -185,7 +186,13 @@ fn check(
     graph: &Graph,
     evaluator: &dyn Evaluate,
 ) -> Result<(), PruneError> {
-    let again = walk(graph, options, evaluator);
+    // A grouped convolution is not depthwise for having one input channel left in each group.
+    let grouped = walked.labels.multiples().iter().map(|multiple| multiple.node);
+    let options = Options {
+        grouped: grouped.collect(),
+        ..options.clone()
+    };
+    let again = walk(graph, &options, evaluator);
     let unfit = |value: crate::graph::ValueId, message: String| {
         let place = match walked.graph.value(value).def {
             crate::graph::Def::Node { node, .. } => crate::topology::place(walked.graph, node),

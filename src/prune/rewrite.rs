@@ -1,17 +1,16 @@
 //! Sizes written in arguments, brought in line with what is left.
 //!
 //! Shapes follow the surviving labels. Numbers that the model computes from sizes (a scale of 1/√d) keep their original
-//! value: they are part of what was trained.
+//! value (`numbers`).
 
-use super::{PruneError, Removal};
-use crate::graph::{Arg, Graph, Node, ValueId};
+use super::{PruneError, Removal, numbers};
+use crate::graph::{Arg, Graph, Node};
 use crate::labels::Axes;
 use crate::ops::{self, Fact, Sizes};
 use crate::topology::{Walked, place};
-use std::collections::BTreeMap;
 
 pub(super) fn sizes(walked: &Walked, removal: &Removal, graph: &mut Graph) -> Result<(), PruneError> {
-    freeze_numbers(walked, removal, graph);
+    numbers::keep(walked, removal, graph);
     for index in 0..graph.nodes.len() {
         let Some(op) = ops::find(&graph.nodes[index].op) else {
             continue;
@@ -32,53 +31,6 @@ pub(super) fn sizes(walked: &Walked, removal: &Removal, graph: &mut Graph) -> Re
         }
     }
     Ok(())
-}
-
-/// Replaces every size read off an axis that shrinks by its original number.
-fn freeze_numbers(walked: &Walked, removal: &Removal, graph: &mut Graph) {
-    let mut literal: BTreeMap<ValueId, Arg> = BTreeMap::new();
-    for node in walked
-        .graph
-        .nodes
-        .iter()
-        .filter(|node| ["aten::size", "aten::sym_size"].contains(&node.op.as_str()))
-    {
-        let (Some(input), [out]) = (node.args.first().and_then(|(_, arg)| arg.as_value()), &node.outputs[..]) else {
-            continue;
-        };
-        let Fact::Tensor(tensor) = walked.fact(input) else {
-            continue;
-        };
-        let shrinks = |axis: usize| {
-            tensor
-                .axes
-                .row(axis)
-                .is_some_and(|row| removal.kept(walked, row).len() < row.len())
-        };
-        let dim = node.arg("dim").and_then(Arg::as_int);
-        if let Some(Ok(axis)) = dim.map(|dim| ops::wrap_axis(dim, tensor.axes.rank()))
-            && shrinks(axis)
-        {
-            literal.insert(*out, Arg::Int(tensor.axes.shape[axis] as i64));
-        }
-    }
-    for node in &mut graph.nodes {
-        for (_, arg) in &mut node.args {
-            substitute(arg, &literal);
-        }
-    }
-}
-
-fn substitute(arg: &mut Arg, literal: &BTreeMap<ValueId, Arg>) {
-    match arg {
-        Arg::Value(value) => {
-            if let Some(known) = literal.get(value) {
-                *arg = known.clone();
-            }
-        }
-        Arg::List(items) => items.iter_mut().for_each(|item| substitute(item, literal)),
-        _ => {}
-    }
 }
 
 struct Rewriter<'a> {

@@ -6,7 +6,7 @@
 
 use super::sets::{gcd, lcm};
 use super::walk::Walked;
-use crate::graph::{Graph, NodeId, ValueId};
+use crate::graph::{Def, Graph, Node, NodeId, ParamId, Type, ValueId};
 use crate::ops::Fact;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,7 +25,7 @@ pub struct NniSets {
 }
 
 const TARGETS: [&str; 3] = ["Conv2d", "Linear", "ConvTranspose2d"];
-const TYING: [&str; 11] = [
+const TYING: [&str; 12] = [
     "add",
     "sub",
     "subtract",
@@ -35,6 +35,7 @@ const TYING: [&str; 11] = [
     "divide",
     "addcmul",
     "addcdiv",
+    "logical_xor",
     "logical_and",
     "logical_or",
 ];
@@ -48,6 +49,19 @@ const RESHAPING: [&str; 7] = [
     "pixel_shuffle",
 ];
 
+/// What a block reads, as NNI names it. Constants have no name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Read {
+    /// What the model is given, or what a block makes.
+    Value(ValueId),
+    /// A number that was read off a tensor in one module and handed to another: nobody knows who made it.
+    Handed(ValueId),
+    /// A parameter or buffer, in one call of the module that reads it.
+    Param(ParamId, usize),
+    /// The model itself: in its own `forward`, whatever is read off it goes by its name.
+    Model,
+}
+
 /// A leaf module's nodes, or one operator outside leaf modules.
 struct Block {
     /// Module name; empty for an operator.
@@ -55,7 +69,7 @@ struct Block {
     /// Module class, or the operator without its namespace.
     kind: String,
     nodes: Vec<NodeId>,
-    inputs: Vec<ValueId>,
+    inputs: BTreeSet<Read>,
     before: Vec<usize>,
     after: Vec<usize>,
 }
@@ -107,7 +121,7 @@ fn blocks(graph: &Graph) -> Vec<Block> {
             name: name.to_owned(),
             kind: kind.to_owned(),
             nodes: Vec::new(),
-            inputs: Vec::new(),
+            inputs: BTreeSet::new(),
             before: Vec::new(),
             after: Vec::new(),
         });
@@ -132,23 +146,43 @@ fn blocks(graph: &Graph) -> Vec<Block> {
     for (&id, &block) in &block_of {
         blocks[block].nodes.push(id);
     }
-    // What a block reads, seen through operators that are no block (numbers turned to tensors and the like).
+    // What a block reads, seen through operators of its own module that are no block (numbers turned to tensors).
+    let calls = calls(graph);
     for (at, block) in blocks.iter_mut().enumerate() {
-        let mut waiting: Vec<ValueId> = block.nodes.iter().flat_map(|&id| graph.node(id).reads()).collect();
+        let scope = block.nodes.first().map_or("", |&id| &graph.node(id).scope);
+        let mut waiting: Vec<(NodeId, ValueId)> = Vec::new();
+        let reads = |id: NodeId| graph.node(id).reads().into_iter().map(move |value| (id, value));
+        waiting.extend(block.nodes.iter().copied().flat_map(reads));
         let mut seen = BTreeSet::new();
-        while let Some(value) = waiting.pop() {
+        while let Some((reader, value)) = waiting.pop() {
             if !seen.insert(value) {
                 continue;
             }
-            match maker.get(&value).map(|&id| (id, block_of.get(&id))) {
-                Some((_, Some(&other))) if other == at => {}
-                Some((id, None)) => waiting.extend(graph.node(id).reads()),
-                Some((_, Some(&other))) => {
-                    block.inputs.push(value);
+            let made = match graph.value(value).def {
+                Def::Constant(_) => continue,
+                Def::Param(_) if scope.is_empty() => {
+                    block.inputs.insert(Read::Model);
+                    continue;
+                }
+                Def::Param(param) => {
+                    block.inputs.insert(Read::Param(param, calls[reader.0 as usize]));
+                    continue;
+                }
+                Def::Input(_) => {
+                    block.inputs.insert(Read::Value(value));
+                    continue;
+                }
+                Def::Node { node, .. } => node,
+            };
+            match block_of.get(&made) {
+                Some(&other) if other == at => {}
+                Some(_) if hands_over(graph, made, value, scope) => _ = block.inputs.insert(Read::Handed(value)),
+                Some(&other) => {
+                    block.inputs.insert(Read::Value(value));
                     block.before.push(other);
                 }
-                None if graph.param_of(value).is_none() => block.inputs.push(value),
-                None => {}
+                None if graph.node(made).scope == scope => waiting.extend(reads(made)),
+                None => _ = block.inputs.insert(Read::Handed(value)),
             }
         }
         block.before.sort_unstable();
@@ -159,6 +193,35 @@ fn blocks(graph: &Graph) -> Vec<Block> {
         before.into_iter().for_each(|before| blocks[before].after.push(at));
     }
     blocks
+}
+
+/// Whether a number reaches this module from another as what a tensor's size was: a trace hands it over as a tensor that
+/// no block makes.
+fn hands_over(graph: &Graph, made: NodeId, value: ValueId, scope: &str) -> bool {
+    let node = graph.node(made);
+    node.op == "aten::size" && graph.value(value).ty == Type::Int && node.scope != scope
+}
+
+/// For each node which call of its module it belongs to. Calls of one module right behind each other count as one: nothing
+/// in the graph tells them apart.
+fn calls(graph: &Graph) -> Vec<usize> {
+    let inside = |node: &Node, scope: &str| {
+        let rest = node.scope.strip_prefix(scope);
+        rest.is_some_and(|rest| scope.is_empty() || rest.is_empty() || rest.starts_with('.'))
+    };
+    let mut calls = Vec::with_capacity(graph.nodes.len());
+    // The modules whose call goes on, outermost first, each with its number.
+    let mut open: Vec<(&str, usize)> = Vec::new();
+    let mut next = 0;
+    for node in &graph.nodes {
+        open.retain(|(scope, _)| inside(node, scope));
+        if open.last().is_none_or(|(scope, _)| *scope != node.scope) {
+            open.push((&node.scope, next));
+            next += 1;
+        }
+        calls.push(open.last().map_or(0, |&(_, call)| call));
+    }
+    calls
 }
 
 /// Whether a reshaping block changes the size of axis 1 (or NNI cannot tell that it does not).
@@ -244,10 +307,10 @@ fn channel(walked: &Walked, blocks: &[Block], layers: &[&str]) -> Vec<Vec<String
 }
 
 fn input_channel(walked: &Walked, blocks: &[Block], layers: &[&str]) -> Vec<Vec<String>> {
-    let mut readers: BTreeMap<ValueId, Vec<usize>> = BTreeMap::new();
+    let mut readers: BTreeMap<&Read, Vec<usize>> = BTreeMap::new();
     for (at, block) in blocks.iter().enumerate() {
-        for &value in &block.inputs {
-            readers.entry(value).or_default().push(at);
+        for read in &block.inputs {
+            readers.entry(read).or_default().push(at);
         }
     }
     let found = readers

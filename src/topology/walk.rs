@@ -18,6 +18,9 @@ pub struct Options {
     /// Tie the positions that the groups of a convolution read, so that a unit takes the same from each. Without it only
     /// the multiples are noted.
     pub tie_groups: bool,
+    /// Convolutions that are read as grouped even where each group has one input channel: those of a network made smaller
+    /// of which more were there before.
+    pub grouped: BTreeSet<NodeId>,
     /// Keep every reason, so that explanations are the shortest ([`Labels::with_every_union`]).
     pub every_reason: bool,
 }
@@ -35,6 +38,7 @@ impl Options {
             heads: Split::Within,
             approximate: false,
             tie_groups: true,
+            grouped: BTreeSet::new(),
             every_reason: false,
         }
     }
@@ -193,6 +197,7 @@ fn step(walked: &mut Walked, id: NodeId, node: &Node, split: Split, options: &Op
         split,
         options.approximate,
         options.tie_groups,
+        options.grouped.contains(&id),
     );
     let result = match op {
         Some(op) => (op.rule)(&mut site),

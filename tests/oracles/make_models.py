@@ -1,4 +1,4 @@
-"""Writes model.pt, data.npz and masks*.pth of every network of odd_models.py.
+"""Writes model.pt, data.npz and masks*.pth of every network of odd_models.py; of TOPOLOGIES model.pt alone.
 
     python make_models.py GOLDEN_FOLDER
 
@@ -116,6 +116,10 @@ def main():
         for file, make in MASKS[name].items():
             with torch.no_grad():
                 torch.save(make(network), place / f"{file}.pth")
+    for name, (_, shape, _) in odd_models.TOPOLOGIES.items():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        network = odd_models.build(name)
+        quickstart().save(torch.jit.trace(network, torch.ones(2, *shape)), folder / name / "model.pt")
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def folder(golden, name):
 
 def sample(name):
     """The shape of one sample."""
-    return (1, 28, 28) if name == "quickstart" else odd_models.NETWORKS[name][1]
+    return (1, 28, 28) if name == "quickstart" else (odd_models.NETWORKS | odd_models.TOPOLOGIES)[name][1]
 
 
 def load(golden, name):

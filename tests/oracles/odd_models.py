@@ -116,6 +116,77 @@ class Hourglass(nn.Module):
         return self.fc(functional.gelu(self.hidden(y.flatten(1))))
 
 
+class Gated(nn.Module):
+    """One parameter before and behind another module."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate = nn.Parameter(torch.ones(1, 4, 1, 1))
+        self.relu = nn.ReLU()
+
+    def forward(self, x):
+        return self.relu(x * self.gate) + self.gate
+
+
+class Borrowed(nn.Module):
+    """What several operators read: a constant, parameters of the model's own, a parameter of a module called twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.third, self.fourth = (nn.Conv2d(4, 4, 1) for _ in range(4))
+        self.half = torch.tensor(0.5)
+        self.left, self.right = nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3)
+        self.gated = Gated()
+        self.gate = nn.Parameter(torch.ones(1, 4, 1, 1))
+        self.register_buffer("shift", torch.ones(1, 4, 1, 1))
+        self.near, self.far, self.last = (nn.Conv2d(4, 4, 1, bias=False) for _ in range(3))
+
+    def forward(self, x):
+        x = self.second(self.first(x) * self.half)
+        x = self.third(x * self.half)
+        x = self.fourth(x)
+        x = self.right(self.gated(self.left(self.gated(x))))
+        x = self.far(self.near(x) * self.gate)
+        return self.last(x - self.shift)
+
+
+class Rows(nn.Module):
+    """Rows of pixels made an image again, by sizes that are handed in."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 1)
+
+    def forward(self, x, width):
+        return self.conv(x.flatten(2).reshape(x.shape[0], 4, -1, width))
+
+
+class Handed(nn.Module):
+    """Sizes read early and used late, in the same module and in others."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.inner, self.own = (nn.Conv2d(4, 4, 3, padding=1) for _ in range(3))
+        self.near, self.far, self.turned = Rows(), Rows(), Rows()
+        self.last = nn.Conv2d(4, 2, 1)
+
+    def forward(self, x):
+        x = torch.relu(self.stem(x))
+        height, width = x.shape[2], x.shape[3]
+        x = torch.relu(self.inner(x))
+        x = torch.relu(self.own(x.flatten(2).reshape(x.shape[0], 4, height, width)))
+        x = torch.relu(self.near(x, width))
+        x = torch.relu(self.far(x, width))
+        return self.last(torch.relu(self.turned(x, height // 2 * 2)))
+
+
+def maxvit():
+    """torchvision's MaxViT with two small stages: attention over windows and over a grid."""
+    from torchvision.models import MaxVit
+
+    return MaxVit((32, 32), 8, 4, [8, 16], [1, 2], 8, 0.0, num_classes=4)
+
+
 # name: (class, one sample's shape, number of samples)
 NETWORKS = {
     "uneven": (Uneven, (2, 11, 9), 300),
@@ -124,11 +195,18 @@ NETWORKS = {
     "hourglass": (Hourglass, (1, 8, 8), 400),
 }
 
+# The same of networks whose topology alone is asked for: without data.
+TOPOLOGIES = {
+    "borrowed": (Borrowed, (4, 8, 8), 0),
+    "handed": (Handed, (4, 6, 8), 0),
+    "maxvit": (maxvit, (3, 32, 32), 0),
+}
+
 
 def build(name):
     """The network with weights that only the seed decides. make_models.py settles its norms and its last bias on data."""
-    torch.manual_seed(sorted(NETWORKS).index(name))
-    network = NETWORKS[name][0]()
+    torch.manual_seed([*sorted(NETWORKS), *TOPOLOGIES].index(name))
+    network = (NETWORKS | TOPOLOGIES)[name][0]()
     if hasattr(network, "tie"):
         network.tie()
     return network.eval()

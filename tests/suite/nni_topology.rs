@@ -59,17 +59,20 @@ fn compare(name: &str, graph: &secateur::graph::Graph, golden: Golden) -> Vec<St
     let walked = walk(graph, &Options::of_shapes([shape]), &Runtime::new());
     let found = nni_sets(&walked);
     let mut faults = Vec::new();
-    let mut hold = |what: &str, same: bool| {
-        if !same {
-            faults.push(format!("{name}: {what} sets differ"));
-        }
+    let mut hold = |what: &str, ours: BTreeSet<BTreeSet<String>>, theirs: BTreeSet<BTreeSet<String>>| {
+        let (extra, missing) = (ours.difference(&theirs), theirs.difference(&ours));
+        faults.extend(extra.map(|set| format!("{name}: {what} set {set:?} is not NNI's")));
+        faults.extend(missing.map(|set| format!("{name}: {what} set {set:?} of NNI is missing")));
     };
-    hold("channel", sets(found.channel) == sets(golden.channel));
+    hold("channel", sets(found.channel), sets(golden.channel));
     if let Ok(expected) = serde_json::from_value::<Vec<Vec<String>>>(golden.input_channel) {
-        hold("input-channel", sets(found.input_channel) == sets(expected));
+        hold("input-channel", sets(found.input_channel), sets(expected));
     }
     let group: BTreeMap<String, usize> = found.group.into_iter().map(|(name, of, _)| (name, of)).collect();
-    hold("group", group == golden.group.into_iter().collect());
+    let expected: BTreeMap<String, usize> = golden.group.into_iter().collect();
+    if group != expected {
+        faults.push(format!("{name}: groups are {group:?} instead of {expected:?}"));
+    }
     faults
 }
 
@@ -80,13 +83,15 @@ fn sets(sets: impl IntoIterator<Item = Vec<String>>) -> BTreeSet<BTreeSet<String
 #[test]
 fn sets_are_those_of_nni() {
     let networks = networks();
-    assert!(networks.len() >= 3, "the golden networks are missing");
+    assert!(networks.len() >= 7, "the golden networks are missing");
+    let mut faults = Vec::new();
     for folder in networks {
         let text = std::fs::read_to_string(folder.join("topology.json")).expect("topology.json");
         let golden: Golden = serde_json::from_str(&text).expect("topology.json as NNI's script writes it");
         let bytes = std::fs::read(folder.join("model.pt")).expect("model.pt");
         let graph = secateur::readers::read_model(bytes.into()).expect("a readable model");
-        let faults = compare(&folder.display().to_string(), &graph, golden);
-        assert!(faults.is_empty(), "{}", faults.join("\n"));
+        let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        faults.extend(compare(name, &graph, golden));
     }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
 }

@@ -1,0 +1,212 @@
+//! Numbers that the model computes from sizes keep what they were: they are part of what was trained.
+//!
+//! Owns which values are the size of an axis that shrinks, read alone or out of a list of sizes, and puts the original
+//! number in their place. Deliberately leaves whole lists of sizes alone: they say shapes, which follow what is left.
+
+use super::Removal;
+use crate::graph::{Arg, Graph, Node, ValueId};
+use crate::ops::{self, Fact};
+use crate::topology::Walked;
+use std::collections::BTreeMap;
+
+/// Replaces every size read off an axis that shrinks by its original number.
+pub(super) fn keep(walked: &Walked, removal: &Removal, graph: &mut Graph) {
+    let mut found = Shrunk {
+        walked,
+        removal,
+        alone: BTreeMap::new(),
+        lists: BTreeMap::new(),
+    };
+    for node in &walked.graph.nodes {
+        found.read(node);
+    }
+    if found.alone.is_empty() {
+        return;
+    }
+    for (_, arg) in graph.nodes.iter_mut().flat_map(|node| &mut node.args) {
+        substitute(arg, &found.alone);
+    }
+}
+
+fn substitute(arg: &mut Arg, known: &BTreeMap<ValueId, i64>) {
+    match arg {
+        Arg::Value(value) => {
+            if let Some(&number) = known.get(value) {
+                *arg = Arg::Int(number);
+            }
+        }
+        Arg::List(items) => items.iter_mut().for_each(|item| substitute(item, known)),
+        _ => {}
+    }
+}
+
+/// Sizes of axes that shrink, with their original number.
+struct Shrunk<'a> {
+    walked: &'a Walked<'a>,
+    removal: &'a Removal,
+    alone: BTreeMap<ValueId, i64>,
+    /// Lists of sizes: the numbers of the axes that shrink, none for those that do not.
+    lists: BTreeMap<ValueId, Vec<Option<i64>>>,
+}
+
+impl Shrunk<'_> {
+    fn read(&mut self, node: &Node) {
+        let (Some(input), Some(&out)) = (
+            node.args.first().and_then(|(_, arg)| arg.as_value()),
+            node.outputs.first(),
+        ) else {
+            return;
+        };
+        match node.op.as_str() {
+            "aten::size" | "aten::sym_size" | "aten::len" => {
+                let Some(sizes) = self.sizes(input) else { return };
+                let axis = match node.short() {
+                    "len" => Some(0),
+                    _ => self.number(node, "dim"),
+                };
+                match axis {
+                    Some(axis) => self.note(out, &sizes, axis),
+                    None => _ = self.lists.insert(out, sizes),
+                }
+            }
+            "aten::slice" => {
+                let (Some(sizes), Fact::List(kept)) = (self.lists.get(&input), self.walked.fact(out)) else {
+                    return;
+                };
+                let start = self.number(node, "start").unwrap_or(0);
+                let start = if start < 0 { start + sizes.len() as i64 } else { start };
+                let start = usize::try_from(start).unwrap_or(0);
+                let step = usize::try_from(self.number(node, "step").unwrap_or(1)).unwrap_or(1);
+                let part = sizes.iter().skip(start).step_by(step.max(1)).take(kept.len());
+                let part = part.copied().collect();
+                self.lists.insert(out, part);
+            }
+            "aten::__getitem__" => {
+                if let (Some(sizes), Some(at)) = (self.lists.get(&input).cloned(), self.number(node, "idx")) {
+                    self.note(out, &sizes, at);
+                }
+            }
+            "prim::ListUnpack" => {
+                for (&out, size) in node.outputs.iter().zip(self.lists.get(&input).into_iter().flatten()) {
+                    self.alone.extend(size.map(|size| (out, size)));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The sizes of a tensor whose axes shrink.
+    fn sizes(&self, value: ValueId) -> Option<Vec<Option<i64>>> {
+        let axes = &self.walked.fact(value).as_tensor()?.axes;
+        let shrinks = |axis: usize| {
+            axes.row(axis)
+                .is_some_and(|row| self.removal.kept(self.walked, row).len() < row.len())
+        };
+        let sizes = axes.shape.iter().enumerate();
+        let sizes: Vec<Option<i64>> = sizes
+            .map(|(axis, &extent)| shrinks(axis).then_some(extent as i64))
+            .collect();
+        sizes.iter().any(Option::is_some).then_some(sizes)
+    }
+
+    fn note(&mut self, out: ValueId, sizes: &[Option<i64>], at: i64) {
+        if let Ok(at) = ops::wrap_axis(at, sizes.len())
+            && let Some(Some(size)) = sizes.get(at)
+        {
+            self.alone.insert(out, *size);
+        }
+    }
+
+    /// A whole-number argument as the walk knew it.
+    fn number(&self, node: &Node, name: &str) -> Option<i64> {
+        match node.arg(name)? {
+            Arg::Int(int) => Some(*int),
+            Arg::Value(value) => match self.walked.fact(*value) {
+                Fact::Number(number) => Some(number.as_i64()),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::graph::testing::Builder;
+    use crate::graph::{Arg, NoEvaluator, Type, ValueId};
+    use crate::prune::{Removal, remove};
+    use crate::topology::{Options, coupling, walk};
+
+    /// A hidden layer of 6 units scaled by a number that `size` reads off it; the scale when two units are gone.
+    fn scale_after(size: impl Fn(&mut Builder, ValueId) -> ValueId) -> Option<f64> {
+        let mut b = Builder::default();
+        let x = b.input();
+        let hidden = b.linear("first", x, 4, 6);
+        let scale = size(&mut b, hidden);
+        let scaled = b.op("mul", &[("self", Arg::Value(hidden)), ("other", Arg::Value(scale))]);
+        let out = b.linear("second", scaled, 6, 3);
+        let graph = b.finish(out);
+        let options = Options::of_shapes([vec![2, 4]]);
+        let mut walked = walk(&graph, &options, &NoEvaluator);
+        assert_eq!(walked.issues, []);
+        assert_eq!(coupling(&mut walked).groups[0].units, 6);
+        let first = graph.param_named("first.weight").expect("the first layer");
+        let removal = Removal::of_indices(&walked, first, 0, &[1, 4]).expect("units may go");
+        let smaller = remove(&walked, &options, &removal, &NoEvaluator).expect("a smaller network");
+        let again = walk(&smaller, &options, &NoEvaluator);
+        let mul = smaller.nodes.iter().find(|node| node.op == "aten::mul")?;
+        match mul.arg("other")? {
+            Arg::Int(int) => Some(*int as f64),
+            Arg::Value(value) => match again.fact(*value) {
+                crate::ops::Fact::Number(number) => Some(number.as_f64()),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    fn shape(b: &mut Builder, x: ValueId) -> ValueId {
+        b.op_of("size", &[("self", Arg::Value(x))], Type::List(Box::new(Type::Int)))
+    }
+
+    fn item(b: &mut Builder, list: ValueId, idx: i64) -> ValueId {
+        b.op_of(
+            "__getitem__",
+            &[("list", Arg::Value(list)), ("idx", Arg::Int(idx))],
+            Type::Int,
+        )
+    }
+
+    #[test]
+    fn a_number_read_off_an_axis_that_shrinks_stays_however_it_is_read() {
+        let alone = scale_after(|b, x| b.op_of("size", &[("self", Arg::Value(x)), ("dim", Arg::Int(-1))], Type::Int));
+        assert_eq!(alone, Some(6.0));
+        let item_of = |idx| {
+            scale_after(move |b, x| {
+                let list = shape(b, x);
+                item(b, list, idx)
+            })
+        };
+        assert_eq!(item_of(1), Some(6.0));
+        assert_eq!(item_of(-1), Some(6.0));
+        assert_eq!(item_of(0), Some(2.0), "the batch is not what shrinks");
+        let unpacked = scale_after(|b, x| {
+            let list = shape(b, x);
+            b.unpack(list, 2)[1]
+        });
+        assert_eq!(unpacked, Some(6.0));
+        let sliced = scale_after(|b, x| {
+            let list = shape(b, x);
+            let args = [("l", Arg::Value(list)), ("start", Arg::Int(-1)), ("end", Arg::None)];
+            let part = b.op_of("slice", &args, Type::List(Box::new(Type::Int)));
+            item(b, part, 0)
+        });
+        assert_eq!(sliced, Some(6.0));
+        let halved = scale_after(|b, x| {
+            let list = shape(b, x);
+            let size = item(b, list, 1);
+            b.op_of("floordiv", &[("a", Arg::Value(size)), ("b", Arg::Int(2))], Type::Int)
+        });
+        assert_eq!(halved, Some(3.0));
+    }
+}
