@@ -102,18 +102,38 @@ class Held(nn.Module):
         return self.a(x) * self.kept[0]
 
 
+class Lists(nn.Module):
+    """Lists that both sides of a branch made go into others."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Conv2d(2, 4, 1)
+        self.b = nn.Conv2d(8, 3, 1)
+
+    def forward(self, x):
+        x = self.a(x)
+        if bool(x.sum() > 0):
+            end = [x]
+        else:
+            end = [-x]
+        parts = [x]
+        parts.extend(end)
+        return self.b(torch.cat(parts, 1))
+
+
 def main():
     folder = pathlib.Path(sys.argv[1])
     torch.manual_seed(0)
     image = torch.rand(2, 2, 4, 6)
     inputs = {
         "held": [image, -image],
+        "lists": [image, -image],
         "early": [image, -image, -9 * image],
         "in_place": [image, -image],
         "windows": [image, image[:, :, :3], image[:, :, :, :2], image[:, :, :3, :3]],
     }
     found = {}
-    for name, module in [("early", Early()), ("in_place", InPlace()), ("windows", Windows()), ("held", Held())]:
+    for name, module in [("early", Early()), ("in_place", InPlace()), ("windows", Windows()), ("held", Held()), ("lists", Lists())]:
         script = torch.jit.script(module.eval())
         stream = io.BytesIO()
         torch.jit.save(script, stream)

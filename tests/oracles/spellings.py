@@ -1,14 +1,15 @@
 """Networks in the Python that people write, as scripts and as traces, and what PyTorch computes with them.
 
-    python spellings.py FOLDER
+    python spellings.py FOLDER [NAME...]
 
-Writes FOLDER/NAME.script.pt, FOLDER/NAME.trace.pt (where it can be traced) and FOLDER/spellings.json: for each network
-inputs, and the outputs.
+Writes for each network FOLDER/NAME.script.pt, FOLDER/NAME.trace.pt and FOLDER/NAME.json: inputs, and the outputs.
 """
 import io
 import json
+import os
 import pathlib
 import sys
+import typing
 
 import torch
 from torch import nn
@@ -56,35 +57,102 @@ class Ranges(nn.Module):
         return self.c(y)
 
 
-NETWORKS = [
-    ("device", Device(), [IMAGE]),
-    ("ranges", Ranges(), [IMAGE]),
-]
+class C2f(nn.Module):
+    """YOLO's: a list of pieces that grows."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Conv2d(3, 8, 1)
+        self.m = nn.ModuleList([nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)])
+        self.b = nn.Conv2d(16, 2, 1)
+
+    def forward(self, x):
+        y = list(self.a(x).chunk(2, 1))
+        for m in self.m:
+            y.append(m(y[-1]))
+        return self.b(torch.cat(y, 1))
+
+
+class Pieces(nn.Module):
+    """Lists of pieces are gone over, measured, added to and changed."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Conv2d(3, 8, 1)
+        self.b = nn.Conv2d(4, 4, 1)
+        self.c = nn.Conv2d(12, 2, 1)
+
+    def forward(self, x):
+        y = self.a(x)
+        found: typing.List[torch.Tensor] = []
+        for piece in y.split([4, 4], 1):
+            found.append(self.b(piece))
+        pieces = list(y.split([4, 4], 1)) + [found[0]]
+        pieces[1] = pieces[1] + found[1]
+        if len(pieces) == 3:
+            pieces[0] = -pieces[0]
+        return self.c(torch.cat(pieces, 1))
+
+
+class Backwards(nn.Module):
+    """A decoder that goes over what the encoder left, from its end."""
+
+    def __init__(self):
+        super().__init__()
+        self.down = nn.ModuleList([nn.Conv2d(3, 4, 1), nn.Conv2d(4, 5, 1)])
+        self.up = nn.ModuleList([nn.Conv2d(10, 4, 1), nn.Conv2d(8, 2, 1)])
+
+    def forward(self, x):
+        left: typing.List[torch.Tensor] = []
+        for down in self.down:
+            x = down(x).relu()
+            left.append(x)
+        left = left[::-1]
+        for at, up in enumerate(self.up):
+            x = up(torch.cat([x, left[at]], 1))
+        return x
+
+
+NETWORKS = {
+    "device": (Device, [IMAGE]),
+    "ranges": (Ranges, [IMAGE]),
+    "c2f": (C2f, [IMAGE]),
+    "pieces": (Pieces, [IMAGE]),
+    "backwards": (Backwards, [IMAGE]),
+}
+
+
+def write(folder, name):
+    network, shapes = NETWORKS[name]
+    torch.manual_seed(0)
+    module = network().eval()
+    for parameter in module.parameters():
+        nn.init.uniform_(parameter, -1, 1)
+    numbers = lambda tensor: [round(x, 6) for x in tensor.flatten().tolist()]
+    flat = lambda tensor: {"shape": list(tensor.shape), "values": numbers(tensor)}
+    inputs = [torch.tensor(numbers(torch.rand(shape) * 2 - 1)).reshape(shape) for shape in shapes]
+
+    def save(kind, module):
+        stream = io.BytesIO()
+        torch.jit.save(module, stream)
+        (folder / f"{name}.{kind}.pt").write_bytes(slim(stream.getvalue()))
+
+    save("script", torch.jit.script(module))
+    save("trace", torch.jit.trace(module, inputs[0].clone(), check_trace=False))
+    with torch.no_grad():
+        found = [{"x": flat(x), "y": flat(module(x.clone()))} for x in inputs]
+    (folder / f"{name}.json").write_text(json.dumps(found) + "\n")
 
 
 def main():
     folder = pathlib.Path(sys.argv[1])
     folder.mkdir(exist_ok=True)
-    found = {}
-    for name, module, shapes in NETWORKS:
-        torch.manual_seed(0)
-        module = module.eval()
-        for parameter in module.parameters():
-            nn.init.uniform_(parameter, -1, 1)
-        inputs = [torch.rand(shape) * 2 - 1 for shape in shapes]
-
-        def save(kind, module):
-            stream = io.BytesIO()
-            torch.jit.save(module, stream)
-            (folder / f"{name}.{kind}.pt").write_bytes(slim(stream.getvalue()))
-
-        save("script", torch.jit.script(module))
-        save("trace", torch.jit.trace(module, inputs[0].clone(), check_trace=False))
-        flat = lambda tensor: {"shape": list(tensor.shape), "values": [round(x, 6) for x in tensor.flatten().tolist()]}
-        inputs = [torch.tensor(flat(x)["values"]).reshape(x.shape) for x in inputs]
-        with torch.no_grad():
-            found[name] = [{"x": flat(x), "y": flat(module(x.clone()))} for x in inputs]
-    (folder / "spellings.json").write_text(json.dumps(found) + "\n")
+    for name in sys.argv[2:] or NETWORKS:
+        # A process each, so that an archive is the same whatever was written before it.
+        if (child := os.fork()) == 0:
+            write(folder, name)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0, name
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ fn read(name: &str) -> Graph {
 fn every_way_through_a_script_is_pytorchs() {
     let text = std::fs::read_to_string(folder().join("branches.json")).expect("what PyTorch computed");
     let networks: BTreeMap<String, Vec<Case>> = serde_json::from_str(&text).expect("cases of each network");
-    assert_eq!(networks.len(), 4);
+    assert_eq!(networks.len(), 5);
     for (name, cases) in networks {
         let graph = read(&name);
         assert_eq!(verify(&graph), Ok(()), "{name}");

@@ -6,7 +6,6 @@ use secateur::graph::{Graph, verify};
 use secateur::readers::{Options as Known, read_model_with};
 use secateur::runtime::Runtime;
 use secateur::topology::{Coupling, Options, coupling, walk};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 fn folder() -> PathBuf {
@@ -31,9 +30,18 @@ fn together(name: &str, graph: &Graph, shape: &[usize]) -> Coupling {
 
 #[test]
 fn scripts_and_traces_compute_and_couple_alike() {
-    let text = std::fs::read_to_string(folder().join("spellings.json")).expect("what PyTorch computed");
-    let networks: BTreeMap<String, Vec<Case>> = serde_json::from_str(&text).expect("cases of each network");
-    for (name, cases) in networks {
+    let files = std::fs::read_dir(folder())
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").path());
+    let mut cases: Vec<PathBuf> = files
+        .filter(|file| file.extension().is_some_and(|ext| ext == "json"))
+        .collect();
+    cases.sort();
+    assert!(cases.len() > 4);
+    for file in cases {
+        let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(&file).expect("what PyTorch computed");
+        let cases: Vec<Case> = serde_json::from_str(&text).expect("cases");
         let shape = &cases[0].x.shape;
         let [script, trace] = ["script", "trace"].map(|kind| {
             let graph = read(&format!("{name}.{kind}.pt"), shape);

@@ -9,14 +9,14 @@ use super::ReadError;
 use super::alias::{Saved, Written};
 use super::ast::{Expr, Stmt, StmtKind};
 use super::inline::{Flow, Frame, Inliner};
-use super::value::{CellId, Val};
+use super::value::{CellId, ListView, Val};
 use crate::graph::{Arg, Type, ValueId};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-const BRANCH: &str = "a branch depends on the data or the shape of the input, which is not read; save the model with \
-                      torch.jit.trace(model.eval(), example) instead of torch.jit.script";
+/// What helps where a branch cannot be held.
+const ADVICE: &str = "save the model with torch.jit.trace(model.eval(), example) instead of torch.jit.script";
 
 /// Containers within one another that a branch may change.
 const DEPTH: usize = 8;
@@ -41,6 +41,26 @@ type Pairs = Vec<(Val, Val)>;
 /// A dict, and what it held before.
 type Dict = (Rc<RefCell<Pairs>>, Pairs);
 
+/// The containers that stand before a branch.
+#[derive(Default)]
+struct Held {
+    lists: Vec<List>,
+    dicts: Vec<Dict>,
+    /// Lists of views that the code has not changed yet.
+    views: Vec<Rc<ListView>>,
+}
+
+/// Two sides that become one.
+struct Join<'j> {
+    condition: &'j Val,
+    /// Where the branch stands.
+    place: &'j str,
+    /// Lists that stood before it.
+    before: &'j [List],
+    /// Lists that either side made, and what became of two.
+    made: Vec<[List; 3]>,
+}
+
 impl Inliner<'_, '_> {
     /// Runs both sides of an `if` that is not known.
     pub(super) fn both(
@@ -50,16 +70,20 @@ impl Inliner<'_, '_> {
         then: &[Stmt],
         otherwise: &[Stmt],
     ) -> Result<(), ReadError> {
-        let fault = self.fault(BRANCH.into());
-        if let ReadError::Code { place, .. } = &fault {
-            self.branch.get_or_insert_with(|| place.clone());
+        let (file, line) = (self.file.clone(), self.line);
+        let fault = |this: &Self, what: &str| {
+            let text = format!("a branch that only a run can tell {what}; {ADVICE}");
+            ReadError::Code {
+                place: this.place_of(&file, line),
+                message: text,
+            }
+        };
+        let mut held = Held::default();
+        let attributes = self.objects.iter().flat_map(|object| &object.attributes);
+        for value in frame.locals.values().chain(attributes.map(|(_, value)| value)) {
+            held.gather(value, DEPTH);
         }
-        let mut lists = Vec::new();
-        let mut dicts = Vec::new();
-        let held = self.objects.iter().flat_map(|object| &object.attributes);
-        for value in frame.locals.values().chain(held.map(|(_, value)| value)) {
-            containers(value, DEPTH, &mut lists, &mut dicts);
-        }
+        let Held { lists, dicts, views } = held;
         let items: usize = lists.iter().map(|list: &List| list.borrow().len() + 1).sum();
         self.spend(items + self.cells.count() / 4)?;
         let attributes = self.attributes_set;
@@ -74,22 +98,44 @@ impl Inliner<'_, '_> {
             .for_each(|(list, items)| *list.borrow_mut() = items.clone());
         let otherwise = self.side(frame, otherwise, &lists, &before, &cells)?;
         self.cells.restore(&cells);
-        let (Some(then), Some(otherwise)) = (then, otherwise) else {
-            return Err(fault);
+        let (then, otherwise) = match (then, otherwise) {
+            (Ok(then), Ok(otherwise)) => (then, otherwise),
+            (Err(what), _) | (_, Err(what)) => return Err(fault(self, what)),
         };
         let unchanged = |(dict, before): &Dict| {
             let now = dict.borrow();
             now.len() == before.len() && now.iter().zip(before).all(|(a, b)| a.0.same(&b.0) && a.1.same(&b.1))
         };
-        if self.attributes_set != attributes || !dicts.iter().all(unchanged) {
-            return Err(fault);
+        if self.attributes_set != attributes {
+            return Err(fault(self, "sets an attribute"));
         }
-        self.merge_tensors(condition, &then.written, &otherwise.written)?;
-        self.merge_names(frame, condition, &then, &otherwise)?;
-        self.merge_lists(condition, &lists, &then.lists, &otherwise.lists)
+        if !dicts.iter().all(unchanged) {
+            return Err(fault(self, "changes a dict"));
+        }
+        if views.iter().any(|list| list.changed.borrow().is_some()) {
+            return Err(fault(self, "changes a list of parts of a tensor"));
+        }
+        let mut lengths = then.lists.iter().zip(&otherwise.lists).map(|(a, b)| (a.len(), b.len()));
+        if let Some((a, b)) = lengths.find(|(a, b)| a != b) {
+            return Err(fault(self, &format!("leaves a list with {a} or with {b} elements")));
+        }
+        let place = self.place_of(&file, line).to_string();
+        let mut join = Join {
+            condition,
+            place: &place,
+            before: &lists,
+            made: Vec::new(),
+        };
+        self.merge_tensors(&join, &then.written, &otherwise.written)?;
+        self.merge_names(frame, &mut join, &then, &otherwise)?;
+        for ((list, then), otherwise) in lists.iter().zip(&then.lists).zip(&otherwise.lists) {
+            let items = self.either_of_each(&mut join, then, otherwise)?;
+            *list.borrow_mut() = items;
+        }
+        Ok(())
     }
 
-    /// Runs one side; `None` where it returns, or leaves a tensor that must not be read.
+    /// Runs one side, or says what it does that cannot be held.
     fn side(
         &mut self,
         frame: &Frame,
@@ -97,12 +143,12 @@ impl Inliner<'_, '_> {
         lists: &[List],
         before: &[Vec<Val>],
         saved: &Saved,
-    ) -> Result<Option<Side>, ReadError> {
+    ) -> Result<Result<Side, &'static str>, ReadError> {
         let mut own = Frame {
             locals: frame.locals.clone(),
         };
         if let Flow::Return(_) = self.block(&mut own, body)? {
-            return Ok(None);
+            return Ok(Err("returns on one side"));
         }
         let mut locals: Vec<(Rc<str>, Val)> = own.locals.into_iter().collect();
         locals.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -120,11 +166,13 @@ impl Inliner<'_, '_> {
                 .map(|(at, item)| self.left(item, before.get(at)));
             left.push(items.collect::<Result<_, ReadError>>()?);
         }
-        Ok(self.cells.written_since(saved).map(|written| Side {
+        let written = self.cells.written_since(saved);
+        let side = written.map(|written| Side {
             names,
             written,
             lists: left,
-        }))
+        });
+        Ok(side.ok_or("writes in place to what shares memory with others or not, depending on strides"))
     }
 
     fn left(&mut self, value: Val, old: Option<&Val>) -> Result<Left, ReadError> {
@@ -141,8 +189,15 @@ impl Inliner<'_, '_> {
             // One that must not be read is not known.
             Val::Tensor(cell) => match self.cells.read(*cell, &mut self.builder) {
                 Ok(now) => Val::Tensor(self.cells.fresh(now)),
-                Err(_) => Val::Unknown,
+                Err(reason) => Val::Unknown(format!("a tensor that must not be read: {reason}").into()),
             },
+            Val::List(list) => {
+                let items = list.borrow().clone();
+                match self.spend(items.len()) {
+                    Ok(()) => Val::list(items.iter().map(|item| self.settled(item)).collect()),
+                    Err(_) => value.clone(),
+                }
+            }
             Val::Tuple(tuple) if tuple.names.is_empty() => {
                 Val::tuple(tuple.items.iter().map(|item| self.settled(item)).collect())
             }
@@ -153,7 +208,7 @@ impl Inliner<'_, '_> {
     fn merge_names(
         &mut self,
         frame: &mut Frame,
-        condition: &Val,
+        join: &mut Join,
         then: &Side,
         otherwise: &Side,
     ) -> Result<(), ReadError> {
@@ -169,41 +224,23 @@ impl Inliner<'_, '_> {
                 otherwise.names.get(name).unwrap_or(&unset),
             );
             self.builder.hint = Some(name.clone());
-            let value = self.either(condition, a, b)?;
+            let value = self.either(join, a, b)?;
             frame.locals.insert(name.clone(), value);
         }
         self.builder.hint = None;
         Ok(())
     }
 
-    fn merge_lists(
-        &mut self,
-        condition: &Val,
-        lists: &[List],
-        then: &[Vec<Left>],
-        otherwise: &[Vec<Left>],
-    ) -> Result<(), ReadError> {
-        for ((list, then), otherwise) in lists.iter().zip(then).zip(otherwise) {
-            if then.len() != otherwise.len() {
-                return Err(self.branch_fault());
-            }
-            let items = then.iter().zip(otherwise).map(|(a, b)| self.either(condition, a, b));
-            let items: Vec<Val> = items.collect::<Result<_, ReadError>>()?;
-            *list.borrow_mut() = items;
-        }
-        Ok(())
-    }
-
     /// Gives each tensor that a side wrote the one of both values that the condition takes.
-    fn merge_tensors(&mut self, condition: &Val, then: &[Written], otherwise: &[Written]) -> Result<(), ReadError> {
+    fn merge_tensors(&mut self, join: &Join, then: &[Written], otherwise: &[Written]) -> Result<(), ReadError> {
         let before: BTreeMap<CellId, ValueId> = then
             .iter()
             .chain(otherwise)
             .map(|written| (written.cell, written.before))
             .collect();
         for (cell, before) in before {
-            let Val::Dynamic(flag) = condition else {
-                return Err(self.branch_fault());
+            let Val::Dynamic(flag) = join.condition else {
+                return Err(self.unknown_fault(join.condition));
             };
             let now = |side: &[Written]| {
                 let found = side.iter().find(|written| written.cell == cell);
@@ -218,44 +255,32 @@ impl Inliner<'_, '_> {
     }
 
     /// One of two values, as a condition says when the graph runs; not known where no graph can hold it.
-    fn either(&mut self, condition: &Val, then: &Left, otherwise: &Left) -> Result<Val, ReadError> {
+    fn either(&mut self, join: &mut Join, then: &Left, otherwise: &Left) -> Result<Val, ReadError> {
         match (&then.value, &otherwise.value) {
             (a, b) if a.same(b) => return Ok(a.clone()),
             // A value that was never set is not read where the condition takes it.
             (Val::Unset, value) | (value, Val::Unset) => return Ok(value.clone()),
+            (unknown @ Val::Unknown(_), _) | (_, unknown @ Val::Unknown(_)) => return Ok(unknown.clone()),
             _ => {}
         }
-        let Val::Dynamic(flag) = condition else {
-            return Ok(Val::Unknown);
+        let flag = match join.condition {
+            Val::Dynamic(flag) => *flag,
+            Val::Unknown(_) => return Ok(join.condition.clone()),
+            _ => return Ok(join.unlike(then, otherwise)),
         };
-        let flag = *flag;
         match (&then.worth, &otherwise.worth) {
-            (Val::Bool(true), Val::Bool(false)) => Ok(condition.clone()),
+            (Val::Bool(true), Val::Bool(false)) => Ok(join.condition.clone()),
             (Val::Bool(false), Val::Bool(true)) => self.emit("aten::__not__", vec![Arg::Value(flag)], Vec::new()),
-            (Val::Tuple(a), Val::Tuple(b)) if a.items.len() == b.items.len() => {
-                let parts = |left: &Left, worth: &[Val]| match &left.value {
-                    Val::Tuple(tuple) => tuple
-                        .items
-                        .iter()
-                        .zip(worth)
-                        .map(|(value, worth)| Left {
-                            value: value.clone(),
-                            worth: worth.clone(),
-                        })
-                        .collect(),
-                    _ => Vec::new(),
-                };
-                let pairs: Vec<(Left, Left)> = parts(then, &a.items)
-                    .into_iter()
-                    .zip(parts(otherwise, &b.items))
-                    .collect();
-                let items = pairs.iter().map(|(a, b)| self.either(condition, a, b));
-                Ok(Val::tuple(items.collect::<Result<_, ReadError>>()?))
-            }
+            (Val::Tuple(a), Val::Tuple(b)) if a.items.len() == b.items.len() => Ok(Val::tuple(self.either_of_each(
+                join,
+                &then.parts(),
+                &otherwise.parts(),
+            )?)),
+            (Val::List(_), Val::List(_)) => self.either_list(join, then, otherwise),
             (a, b) => {
                 let kind = self.kind(a);
                 if kind.is_none() || kind != self.kind(b) {
-                    return Ok(Val::Unknown);
+                    return Ok(join.unlike(then, otherwise));
                 }
                 let args = vec![Arg::Value(flag), self.argument(a)?, self.argument(b)?];
                 let found = self.emit("prim::If", args, Vec::new())?;
@@ -273,6 +298,37 @@ impl Inliner<'_, '_> {
         }
     }
 
+    fn either_of_each(&mut self, join: &mut Join, then: &[Left], otherwise: &[Left]) -> Result<Vec<Val>, ReadError> {
+        then.iter()
+            .zip(otherwise)
+            .map(|(a, b)| self.either(join, a, b))
+            .collect()
+    }
+
+    /// Of two lists that the sides made, one list with one of each two elements. Where either stood before the branch, or
+    /// goes by several names, writing to it would have to change others or not.
+    fn either_list(&mut self, join: &mut Join, then: &Left, otherwise: &Left) -> Result<Val, ReadError> {
+        let (Val::List(a), Val::List(b)) = (&then.value, &otherwise.value) else {
+            return Ok(join.unlike(then, otherwise));
+        };
+        for [left, right, made] in &join.made {
+            match (Rc::ptr_eq(left, a), Rc::ptr_eq(right, b)) {
+                (true, true) => return Ok(Val::List(made.clone())),
+                (false, false) => {}
+                _ => return Ok(join.unlike(then, otherwise)),
+            }
+        }
+        let old = |list: &List| join.before.iter().any(|known| Rc::ptr_eq(known, list));
+        let (left, right) = (then.parts(), otherwise.parts());
+        if old(a) || old(b) || left.len() != right.len() {
+            return Ok(join.unlike(then, otherwise));
+        }
+        let items = self.either_of_each(join, &left, &right)?;
+        let made = Rc::new(RefCell::new(items));
+        join.made.push([a.clone(), b.clone(), made.clone()]);
+        Ok(Val::List(made))
+    }
+
     /// The type of what a graph can hold two of.
     fn kind(&self, value: &Val) -> Option<Type> {
         match value {
@@ -285,41 +341,68 @@ impl Inliner<'_, '_> {
         }
     }
 
-    /// An error at the first branch whose outcome was not known.
-    pub(super) fn branch_fault(&self) -> ReadError {
-        match &self.branch {
-            Some(place) => ReadError::Code {
-                place: place.clone(),
-                message: BRANCH.into(),
-            },
-            None => self.fault("a value is read that was never set".into()),
-        }
+    /// An error where a value is read of which no graph can tell what it is.
+    pub(super) fn unknown_fault(&self, value: &Val) -> ReadError {
+        self.fault(match value {
+            Val::Unknown(what) => format!("what is read here is {what}; {ADVICE}"),
+            _ => "a value is read that was never set".into(),
+        })
     }
 }
 
-/// The lists and dicts within a value.
-fn containers(value: &Val, depth: usize, lists: &mut Vec<List>, dicts: &mut Vec<Dict>) {
-    if depth == 0 {
-        return;
+impl Join<'_> {
+    /// What is one of two things that no graph can hold both of.
+    fn unlike(&self, then: &Left, otherwise: &Left) -> Val {
+        let (a, b) = (then.value.describe(), otherwise.value.describe());
+        let either = if a == b {
+            format!("one of two, each {a}")
+        } else {
+            format!("{a} or {b}")
+        };
+        Val::Unknown(
+            format!(
+                "{either}, as the branch at {} says only when the model runs",
+                self.place
+            )
+            .into(),
+        )
     }
-    match value {
-        Val::List(list) if !lists.iter().any(|known| Rc::ptr_eq(known, list)) => {
-            lists.push(list.clone());
-            let items = list.borrow().clone();
-            items.iter().for_each(|item| containers(item, depth - 1, lists, dicts));
+}
+
+impl Left {
+    /// The elements of a list or tuple, each with its worth.
+    fn parts(&self) -> Vec<Left> {
+        let items = |value: &Val| match value {
+            Val::Tuple(tuple) => tuple.items.clone(),
+            Val::List(list) => list.borrow().clone(),
+            _ => Vec::new(),
+        };
+        let pairs = items(&self.value).into_iter().zip(items(&self.worth));
+        pairs.map(|(value, worth)| Left { value, worth }).collect()
+    }
+}
+
+impl Held {
+    /// Adds the containers within a value.
+    fn gather(&mut self, value: &Val, depth: usize) {
+        if depth == 0 {
+            return;
         }
-        Val::Tuple(tuple) => tuple
-            .items
-            .iter()
-            .for_each(|item| containers(item, depth - 1, lists, dicts)),
-        Val::Dict(dict) if !dicts.iter().any(|(known, _)| Rc::ptr_eq(known, dict)) => {
-            dicts.push((dict.clone(), dict.borrow().clone()));
-            let items = dict.borrow().clone();
-            items
-                .iter()
-                .for_each(|(_, item)| containers(item, depth - 1, lists, dicts));
+        match value.now() {
+            Val::List(list) if !self.lists.iter().any(|known| Rc::ptr_eq(known, &list)) => {
+                let items = list.borrow().clone();
+                self.lists.push(list);
+                items.iter().for_each(|item| self.gather(item, depth - 1));
+            }
+            Val::Tuple(tuple) => tuple.items.iter().for_each(|item| self.gather(item, depth - 1)),
+            Val::Dict(dict) if !self.dicts.iter().any(|(known, _)| Rc::ptr_eq(known, &dict)) => {
+                let items = dict.borrow().clone();
+                self.dicts.push((dict, items.clone()));
+                items.iter().for_each(|(_, item)| self.gather(item, depth - 1));
+            }
+            Val::Views(list) => self.views.push(list),
+            _ => {}
         }
-        _ => {}
     }
 }
 

@@ -4,17 +4,21 @@
 //! `chunk(x)`) is kept symbolic as long as the code allows.
 
 use super::ReadError;
-use super::alias::Emit;
+use super::fold::range_length;
 use super::inline::Inliner;
 use super::shapes::slice_shape;
-use super::value::{ListView, Val, View, Walk, item_type};
+use super::value::{Val, Walk, item_type};
 use crate::graph::{Arg, Type, ValueId};
 use std::cell::RefCell;
 use std::rc::Rc;
 
+/// Operators on lists that change none.
+const TAKES_LISTS: [&str; 8] = ["add", "add_", "mul", "len", "copy", "list", "slice", "sum"];
+
 impl Inliner<'_, '_> {
     /// `value[index]`
     pub(super) fn index(&mut self, value: Val, index: Val) -> Result<Val, ReadError> {
+        let value = value.now();
         match (&value, &index) {
             (Val::List(items), Val::Int(at)) => {
                 let items = items.borrow();
@@ -34,7 +38,7 @@ impl Inliner<'_, '_> {
                     None => self.error("a dict has no such key"),
                 }
             }
-            (Val::Views(list), Val::Int(at)) => self.element(list, *at, None),
+            (Val::Views(list), Val::Int(at)) => self.piece(list, *at),
             (Val::Shape(shape), Val::Int(at)) => match shape.dim(*at) {
                 Some(dim) => self.extent(shape.tensor, dim),
                 None => match self.extents(*shape)? {
@@ -66,20 +70,10 @@ impl Inliner<'_, '_> {
     /// The values of `a, b, = value`; `names` name what is made.
     pub(super) fn unpack(&mut self, value: Val, names: &[Rc<str>]) -> Result<Vec<Val>, ReadError> {
         let count = names.len();
+        let value = value.now();
         let items = match &value {
             Val::List(_) | Val::Tuple(_) => self.known_items(&value)?,
-            Val::Views(list) => {
-                let (fresh, version) = self.refresh(list)?;
-                let values = self
-                    .builder
-                    .unpack(fresh, count)
-                    .or_else(|message| self.error(message))?;
-                return Ok(values
-                    .into_iter()
-                    .enumerate()
-                    .map(|(at, value)| self.part(list, version, value, at as i64, Some(count)))
-                    .collect());
-            }
+            Val::Views(list) => return self.pieces(list, count),
             Val::Shape(shape) => {
                 let mut found = Vec::with_capacity(count);
                 for (at, name) in names.iter().enumerate() {
@@ -129,39 +123,16 @@ impl Inliner<'_, '_> {
         }
     }
 
-    /// The list as it is now, and the version of its base.
-    fn refresh(&mut self, list: &ListView) -> Result<(ValueId, u64), ReadError> {
-        let base = self.read(list.base)?;
-        let version = self.cells.version(list.base);
-        if version == list.version {
-            return Ok((list.list, version));
-        }
-        let mut args = vec![Arg::Value(base)];
-        args.extend(list.view.args.iter().cloned());
-        let fresh = self.builder.node(&list.view.op, args, list.view.keywords.clone());
-        Ok((fresh.or_else(|message| self.error(message))?, version))
-    }
-
-    fn element(&mut self, list: &ListView, at: i64, count: Option<usize>) -> Result<Val, ReadError> {
-        let (fresh, version) = self.refresh(list)?;
-        let args = vec![Arg::Value(fresh), Arg::Int(at)];
-        let value = self.builder.node("aten::__getitem__", args, Vec::new());
-        let value = value.or_else(|message| self.error(message))?;
-        Ok(self.part(list, version, value, at, count))
-    }
-
-    /// Element `at` of a list of views, as a tensor.
-    fn part(&mut self, list: &ListView, _version: u64, value: ValueId, at: i64, count: Option<usize>) -> Val {
-        let view = View {
-            element: Some(at),
-            count,
-            ..(*list.view).clone()
-        };
-        Val::Tensor(self.cells.view(value, list.base, Rc::new(view)))
-    }
-
     /// The operators on containers; `None` where it is none of them.
     pub(super) fn container(&mut self, name: &str, args: &[Val]) -> Result<Option<Val>, ReadError> {
+        if args.iter().any(|arg| matches!(arg, Val::Views(_)))
+            && (TAKES_LISTS.contains(&name) || changes_container(name))
+        {
+            return match self.opened(name, args)? {
+                Some(args) => self.container(name, &args),
+                None => Ok(None),
+            };
+        }
         let found = match (name, args) {
             ("append", [Val::List(list), item]) => {
                 self.grow(list, item)?;
@@ -183,7 +154,11 @@ impl Inliner<'_, '_> {
                 Val::None
             }
             ("pop", [Val::List(list), rest @ ..]) => {
-                let at = rest.first().and_then(Val::as_int).unwrap_or(-1);
+                let at = match rest {
+                    [] => -1,
+                    [Val::Int(at)] => *at,
+                    _ => return self.error("an element is taken off a list whose place only a run can tell"),
+                };
                 let length = list.borrow().len();
                 match position(at, length) {
                     Some(at) => list.borrow_mut().remove(at),
@@ -246,7 +221,7 @@ impl Inliner<'_, '_> {
             ("len", [Val::Shape(shape)]) if shape.start == 0 && shape.end.is_none() => self.dimensions(shape.tensor)?,
             ("dim", [Val::Tensor(tensor)]) => self.dimensions(*tensor)?,
             ("copy" | "list", [Val::List(_) | Val::Tuple(_)]) => Val::list(self.known_items(&args[0])?),
-            ("copy" | "list", [Val::Shape(_) | Val::Views(_)]) => args[0].clone(),
+            ("copy" | "list", [Val::Shape(_)]) => args[0].clone(),
             ("copy", [Val::Dict(dict)]) => Val::Dict(Rc::new(RefCell::new(dict.borrow().clone()))),
             ("add", [Val::List(_), Val::List(_)]) => {
                 let mut items = self.known_items(&args[0])?;
@@ -275,7 +250,8 @@ impl Inliner<'_, '_> {
             ("slice", [Val::List(_), bounds @ ..]) => {
                 let items = self.known_items(&args[0])?;
                 match slice(&items, bounds) {
-                    Some(items) => Val::list(items),
+                    Some(Some(items)) => Val::list(items),
+                    Some(None) => return self.error("a slice in steps of zero"),
                     None => return self.error("a slice of a list whose bounds only a run can tell"),
                 }
             }
@@ -321,7 +297,7 @@ impl Inliner<'_, '_> {
             }
             ("format", [Val::Str(pattern), values @ ..]) => match format(pattern, values) {
                 Some(text) => Val::Str(text.into()),
-                None => Val::Unknown,
+                None => Val::Unknown("a text that only a run can tell".into()),
             },
             _ => return Ok(None),
         };
@@ -376,6 +352,13 @@ impl Inliner<'_, '_> {
                 Some(list) => self.known_items(&list),
                 None => self.error("a list is as long as a tensor has dimensions, which is not known"),
             },
+            Val::Views(list) => match self.known_pieces(list)? {
+                Some(items) => Ok(items),
+                None => self.error(format!(
+                    "how many parts {} gives depends on the shape of the input, which is not known here",
+                    list.view.op
+                )),
+            },
             other => self.error(format!("{} where a list is wanted", other.describe())),
         }
     }
@@ -390,6 +373,7 @@ impl Inliner<'_, '_> {
         if walk.enter().is_none() {
             return self.error("a list is too large or nested too deep for an operator");
         }
+        let value = &value.now();
         let arg = match value {
             Val::None => Arg::None,
             Val::Bool(flag) => Arg::Bool(*flag),
@@ -399,7 +383,7 @@ impl Inliner<'_, '_> {
             Val::Device(name) => Arg::Device(name.to_string()),
             Val::Tensor(cell) => Arg::Value(self.read(*cell)?),
             Val::Dynamic(value) => Arg::Value(*value),
-            Val::Views(list) => Arg::Value(self.refresh(list)?.0),
+            Val::Views(list) => Arg::Value(self.refresh(list)?),
             Val::Shape(shape) => Arg::Value(self.sizes(*shape)?),
             Val::List(_) | Val::Tuple(_) => {
                 let items = self.known_items(value)?;
@@ -409,7 +393,7 @@ impl Inliner<'_, '_> {
                 }
                 Arg::List(args)
             }
-            Val::Unset | Val::Unknown => return Err(self.branch_fault()),
+            Val::Unset | Val::Unknown(_) => return Err(self.unknown_fault(value)),
             other => return self.error(format!("{} cannot be an operator's argument", other.describe())),
         };
         walk.leave();
@@ -422,32 +406,55 @@ impl Inliner<'_, '_> {
     }
 }
 
+/// Whether an operator changes the container that it is given.
+pub(super) fn changes_container(name: &str) -> bool {
+    matches!(
+        name,
+        "append"
+            | "extend"
+            | "insert"
+            | "pop"
+            | "remove"
+            | "reverse"
+            | "sort"
+            | "clear"
+            | "_set_item"
+            | "Delete"
+            | "update"
+            | "setdefault"
+            | "popitem"
+    )
+}
+
 /// Python's index, negative from the end.
 fn position(at: i64, length: usize) -> Option<usize> {
     let at = if at < 0 { at.checked_add(length as i64)? } else { at };
     usize::try_from(at).ok().filter(|at| *at < length)
 }
 
-/// `items[start:end:step]`
-fn slice(items: &[Val], bounds: &[Val]) -> Option<Vec<Val>> {
+/// `items[start:end:step]` as Python has it: `None` where a bound is not known, `Some(None)` for steps of zero.
+fn slice(items: &[Val], bounds: &[Val]) -> Option<Option<Vec<Val>>> {
     let length = items.len() as i64;
+    let step = match bounds.get(2) {
+        None | Some(Val::None) => 1,
+        Some(step) => step.as_int()?,
+    };
+    // Backwards, a slice begins at the last element and ends before the first.
+    let (least, most) = if step < 0 { (-1, length - 1) } else { (0, length) };
     let bound = |value: Option<&Val>, default: i64| match value {
         None | Some(Val::None) => Some(default),
-        Some(value) => value
-            .as_int()
-            .map(|at| if at < 0 { at.saturating_add(length) } else { at }),
+        Some(value) => {
+            let at = value.as_int()?;
+            Some(if at < 0 { at.saturating_add(length) } else { at }.clamp(least, most))
+        }
     };
-    let start = bound(bounds.first(), 0)?.clamp(0, length);
-    let end = bound(bounds.get(1), length)?.clamp(start, length);
-    let step = bounds.get(2).map_or(Some(1), Val::as_int)?;
-    let step = usize::try_from(step).ok().filter(|step| *step > 0)?;
-    Some(
-        items[start as usize..end as usize]
-            .iter()
-            .step_by(step)
-            .cloned()
-            .collect(),
-    )
+    let (first, last) = if step < 0 { (most, least) } else { (least, most) };
+    let (start, end) = (bound(bounds.first(), first)?, bound(bounds.get(1), last)?);
+    let Some(count) = range_length(start, end, step) else {
+        return Some(None);
+    };
+    let at = |index: u64| items.get((start + index as i64 * step) as usize).cloned();
+    Some(Some((0..count).filter_map(at).collect()))
 }
 
 /// `"a {} b".format(values)`

@@ -317,7 +317,7 @@ fn is_instance(value: &Val, ty: &Expr) -> Option<bool> {
         _ => return None,
     };
     let found = match value {
-        Val::Dynamic(_) | Val::Unset | Val::Unknown => return None,
+        Val::Dynamic(_) | Val::Unset | Val::Unknown(_) => return None,
         Val::Tensor(_) => "Tensor",
         Val::None => "NoneType",
         Val::Bool(_) => "bool",

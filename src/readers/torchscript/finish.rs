@@ -19,6 +19,7 @@ impl Inliner<'_, '_> {
         if walk.enter().is_none() {
             return self.error("the model's output is too large or nested too deep");
         }
+        let value = &value.now();
         let found = match value {
             Val::None => Output::None,
             Val::Tensor(cell) => Output::Value(self.read(*cell)?),
@@ -46,7 +47,7 @@ impl Inliner<'_, '_> {
                 }
                 Output::Dict(found)
             }
-            Val::Unset | Val::Unknown => return Err(self.branch_fault()),
+            Val::Unset | Val::Unknown(_) => return Err(self.unknown_fault(value)),
             other => return self.error(format!("the model returns {}, which is not read", other.describe())),
         };
         walk.leave();

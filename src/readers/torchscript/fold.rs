@@ -11,7 +11,7 @@ const MAX_TEXT: usize = 10_000;
 pub fn fold(name: &str, args: &[Val]) -> Option<Result<Val, String>> {
     if args
         .iter()
-        .any(|arg| arg.is_dynamic() || matches!(arg, Val::Unset | Val::Unknown))
+        .any(|arg| arg.is_dynamic() || matches!(arg, Val::Unset | Val::Unknown(_)))
     {
         return partial(name, args);
     }

@@ -37,8 +37,6 @@ pub struct Inliner<'a, 'l> {
     calls: usize,
     steps: usize,
     elements: usize,
-    /// The first branch whose outcome was not known.
-    pub(super) branch: Option<Place>,
     /// How often an attribute was set.
     pub(super) attributes_set: usize,
 }
@@ -75,7 +73,6 @@ impl<'a, 'l> Inliner<'a, 'l> {
             calls: 0,
             steps: 0,
             elements: 0,
-            branch: None,
             attributes_set: 0,
         }
     }
@@ -92,12 +89,17 @@ impl<'a, 'l> Inliner<'a, 'l> {
 
     pub fn fault(&self, message: String) -> ReadError {
         ReadError::Code {
-            place: Place {
-                file: self.file.name.clone(),
-                line: self.line,
-                scope: self.builder.scope.to_string(),
-            },
+            place: self.place_of(&self.file, self.line),
             message,
+        }
+    }
+
+    /// A line of the module that is run.
+    pub(super) fn place_of(&self, file: &File, line: u32) -> Place {
+        Place {
+            file: file.name.clone(),
+            line,
+            scope: self.builder.scope.to_string(),
         }
     }
 
@@ -261,7 +263,7 @@ impl<'a, 'l> Inliner<'a, 'l> {
     fn known(&self, condition: &Val) -> Result<Option<bool>, ReadError> {
         match condition {
             Val::Bool(flag) => Ok(Some(*flag)),
-            Val::Dynamic(_) | Val::Unset | Val::Unknown => Ok(None),
+            Val::Dynamic(_) | Val::Unset | Val::Unknown(_) => Ok(None),
             other => self.error(format!("a condition is {}", other.describe())),
         }
     }
@@ -293,8 +295,8 @@ impl<'a, 'l> Inliner<'a, 'l> {
             self.spend(count as usize)?;
             return Ok((0..count as i64).map(|at| Val::Int(start + at * step)).collect());
         }
-        match self.eval(frame, iterable)? {
-            value @ (Val::List(_) | Val::Tuple(_)) => self.known_items(&value),
+        match self.eval(frame, iterable)?.now() {
+            value @ (Val::List(_) | Val::Tuple(_) | Val::Views(_)) => self.known_items(&value),
             Val::Dict(items) => Ok(items.borrow().iter().map(|(key, _)| key.clone()).collect()),
             _ => self.loop_error(),
         }

@@ -24,6 +24,7 @@ mod library;
 mod objects;
 mod operators;
 mod parser;
+mod pieces;
 mod ranks;
 mod shapes;
 mod storage;

@@ -6,22 +6,31 @@
 
 use super::ReadError;
 use super::alias::{Sharing, sharing};
+use super::containers::changes_container;
 use super::fold::fold;
 use super::inline::Inliner;
 use super::value::{CellId, Keywords, ListView, Shape, Val, View};
 use crate::graph::{Arg, Type, ValueId, functional_twin, is_in_place};
+use std::cell::RefCell;
 use std::rc::Rc;
 
 impl Inliner<'_, '_> {
     /// A call of an operator by its full name.
     pub fn operator(&mut self, op: &str, args: Vec<Val>, keywords: Keywords) -> Result<Val, ReadError> {
+        let args: Vec<Val> = args.iter().map(Val::now).collect();
         let (space, name) = op.split_once("::").unwrap_or(("", op));
-        let unknown = args.iter().any(|arg| matches!(arg, Val::Unset | Val::Unknown));
-        if unknown && !matches!(name, "RaiseException" | "append" | "_set_item") {
-            return match is_in_place(op) {
-                true => Err(self.branch_fault()),
-                false => Ok(fold(name, &args).and_then(Result::ok).unwrap_or(Val::Unknown)),
+        let mut unknown = args.iter().filter(|arg| matches!(arg, Val::Unset | Val::Unknown(_)));
+        if let Some(first) = unknown.next()
+            && !matches!(name, "RaiseException" | "append" | "_set_item")
+        {
+            if is_in_place(op) || changes_container(name) {
+                return Err(self.unknown_fault(first));
+            }
+            let unknown = match first {
+                Val::Unset => Val::Unknown("computed from a value that was never set".into()),
+                _ => first.clone(),
             };
+            return Ok(fold(name, &args).and_then(Result::ok).unwrap_or(unknown));
         }
         if space == "aten" || space == "prim" {
             if keywords.is_empty() {
@@ -218,6 +227,7 @@ impl Inliner<'_, '_> {
                 version,
                 base,
                 view,
+                changed: RefCell::default(),
             })));
         }
         if *self.builder.type_of(value) != Type::Tensor {

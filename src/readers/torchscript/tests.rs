@@ -121,14 +121,52 @@ fn a_branch_on_data_takes_one_of_both() {
     assert_eq!(verify(&graph), Ok(()));
     let ops: Vec<&str> = graph.nodes.iter().map(|node| node.short()).collect();
     assert_eq!(ops, ["sum", "gt", "Bool", "neg", "If"]);
-    // What one branch returns otherwise than as one of two values, or sets on a module, is refused.
-    for body in [
-        "a = [x]\nif bool(torch.sum(x)):\n  b = torch.append(a, x)\nelse:\n  pass\nreturn torch.cat(a)",
-        "if bool(torch.sum(x)):\n  a = x\nelse:\n  a = None\nreturn torch.add(x, a)",
+    // What no graph can hold is refused where it is read, by name.
+    let advice = "save the model with torch.jit.trace(model.eval(), example) instead of torch.jit.script";
+    let test = "if bool(torch.sum(x)):\n";
+    for (body, expected) in [
+        (
+            "a = [x]\nIF  b = torch.append(a, x)\nelse:\n  pass\nreturn torch.cat(a)",
+            "code/__torch__.py:8: a branch that only a run can tell leaves a list with 2 or with 1 elements",
+        ),
+        (
+            "IF  a = x\nelse:\n  a = None\nreturn torch.add(x, a)",
+            "code/__torch__.py:11: what is read here is a tensor or None, as the branch at code/__torch__.py:7 says only when \
+             the model runs",
+        ),
+        (
+            "a = [x]\nIF  b = [x]\nelse:\n  b = a\n_0 = torch.append(b, x)\nreturn x",
+            "code/__torch__.py:12: what is read here is one of two, each a list, as the branch at code/__torch__.py:8 says only \
+             when the model runs",
+        ),
+        (
+            "a = {\"a\": x}\nIF  _0 = torch._set_item(a, \"b\", x)\nelse:\n  pass\nreturn x",
+            "code/__torch__.py:8: a branch that only a run can tell changes a dict",
+        ),
+        (
+            "a = torch.chunk(x, 2)\nIF  _0 = torch.append(a, x)\nelse:\n  pass\nreturn x",
+            "code/__torch__.py:8: a branch that only a run can tell changes a list of parts of a tensor",
+        ),
+        (
+            "IF  i = 1\n  b = [x]\nelse:\n  i = 0\n  b = [x, x]\na = [x]\n_0 = torch.extend(a, b)\nreturn torch.cat(a)",
+            "code/__torch__.py:14: what is read here is one of two, each a list",
+        ),
+        (
+            "IF  i = 1\nelse:\n  i = 0\na = [x, x]\n_0 = torch.pop(a, i)\nreturn torch.cat(a)",
+            "code/__torch__.py:12: an element is taken off a list whose place only a run can tell",
+        ),
     ] {
-        let message = outcome(&module(body));
-        assert!(message.contains("a branch depends on the data"), "{message}");
+        let message = outcome(&module(&body.replace("IF", test)));
+        assert!(message.contains(expected), "{body}: {message}");
+        assert!(message.contains(advice) || body.contains("pop"), "{message}");
     }
+    // Lists that the sides made are one of each two elements, under all their names.
+    let body =
+        "IF  a = [x]\n  b = a\nelse:\n  a = [torch.neg(x)]\n  b = a\n_0 = torch.append(b, x)\nreturn torch.cat(a)";
+    let text = outcome(&module(&body.replace("IF", test)));
+    let expected = "%neg: Tensor = aten::neg(self=%x)\n%a: Tensor = prim::If(condition=%Bool, then=%x, otherwise=%neg)\n%cat: \
+                    Tensor = aten::cat(tensors=[%a, %x], dim=0)\noutput %cat";
+    assert!(text.ends_with(expected), "{text}");
     // A tensor that may be another is not read after the other was written.
     let body = "a = torch.add(x, 1)\nif bool(torch.sum(x)):\n  b = a\nelse:\n  b = x\nc = torch.relu_(b)\nreturn torch.add(a, b)";
     let message = outcome(&module(body));
@@ -493,6 +531,16 @@ fn numbers_and_containers_fold() {
             "code/__torch__.py:7: the model raises: a range in steps of zero",
         ),
         (
+            "l = torch.chunk(x, 2, 1)\nm = l\n_0 = torch.append(l, x)\n_1 = torch._set_item(m, 0, x)\nreturn torch.cat(m, torch.sub(torch.len(l), \
+             2))",
+            "%l: List[Tensor] = aten::chunk(self=%x, chunks=2, dim=1)\n%ListUnpack: Tensor, %ListUnpack_2: Tensor = \
+             prim::ListUnpack(list=%l)\n%cat: Tensor = aten::cat(tensors=[%x, %ListUnpack_2, %x], dim=1)\noutput %cat",
+        ),
+        (
+            "return torch.slice([x], None, None, 0)",
+            "code/__torch__.py:7: a slice in steps of zero",
+        ),
+        (
             "return torch.floordiv(1, 0)",
             "code/__torch__.py:7: the model raises: floordiv of 1 by zero",
         ),
@@ -502,5 +550,23 @@ fn numbers_and_containers_fold() {
         ),
     ] {
         assert_eq!(outcome(&module(body)), expected, "{body}");
+    }
+}
+
+#[test]
+fn slices_are_pythons() {
+    for (bounds, expected) in [
+        ("None, None, -1", "[3, 2, 1, 0]"),
+        ("-2, 0, -2", "[2]"),
+        ("9, None, -3", "[3, 0]"),
+        ("1, 9", "[1, 2, 3]"),
+        ("None, None, 3", "[0, 3]"),
+        ("3, 1", "[]"),
+        ("-9, -1", "[0, 1, 2]"),
+    ] {
+        let text = outcome(&module(&format!(
+            "return torch.view(x, torch.slice([0, 1, 2, 3], {bounds}))"
+        )));
+        assert!(text.contains(&format!("size={expected})")), "{bounds}: {text}");
     }
 }

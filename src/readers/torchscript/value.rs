@@ -36,8 +36,8 @@ pub enum Val {
     Class(Rc<str>),
     /// `uninitialized(T)`: never read by correct code.
     Unset,
-    /// What depends on a branch that only a run can tell, and no graph can hold.
-    Unknown,
+    /// What depends on a branch that only a run can tell, and no graph can hold; the text says what it is.
+    Unknown(Rc<str>),
 }
 
 /// Arguments by name.
@@ -71,6 +71,8 @@ pub struct ListView {
     pub version: u64,
     pub base: CellId,
     pub view: Rc<View>,
+    /// The list of the code that it is since the code changed it.
+    pub changed: RefCell<Option<Rc<RefCell<Vec<Val>>>>>,
 }
 
 /// An operator whose result shares memory with its first argument.
@@ -150,6 +152,15 @@ impl Val {
         Val::Str(text.into())
     }
 
+    /// The list of the code that a list of views has become, or the value itself.
+    pub fn now(&self) -> Val {
+        let changed = match self {
+            Val::Views(list) => list.changed.borrow().clone(),
+            _ => None,
+        };
+        changed.map_or_else(|| self.clone(), Val::List)
+    }
+
     /// What it is, for messages.
     pub fn describe(&self) -> &'static str {
         match self {
@@ -171,7 +182,7 @@ impl Val {
             Val::Function(_) => "a function",
             Val::Class(_) => "a class",
             Val::Unset => "a value that was never set",
-            Val::Unknown => "a value that depends on a branch",
+            Val::Unknown(_) => "a value that depends on a branch",
         }
     }
 
@@ -206,7 +217,7 @@ impl Val {
             (Val::Dict(a), Val::Dict(b)) => Rc::ptr_eq(a, b),
             (Val::Function(a), Val::Function(b)) | (Val::Class(a), Val::Class(b)) => a == b,
             (Val::Unset, Val::Unset) => true,
-            (Val::Unknown, _) | (_, Val::Unknown) => false,
+            (Val::Unknown(_), _) | (_, Val::Unknown(_)) => false,
             _ => self.describe() == other.describe() && self.equals(other) == Some(true),
         }
     }
@@ -300,10 +311,7 @@ const STEPS: usize = 100_000;
 
 impl Default for Walk {
     fn default() -> Walk {
-        Walk {
-            left: 100_000,
-            depth: 0,
-        }
+        Walk { left: STEPS, depth: 0 }
     }
 }
 
