@@ -46,6 +46,18 @@ const CASES: &[Case] = &[
          add(self=a, other=b)",
         &[8],
     ),
+    (
+        "a group norm over features that are no channels",
+        "h = linear(input=~1x4x16, weight=@32x16); group_norm(input=h, num_groups=2, weight=@4, bias=@4, eps=0.01)",
+        &[],
+    ),
+    (
+        "a batch norm in evaluation mode over features that are no channels",
+        "h = linear(input=~2x4x16, weight=@32x16);
+         batch_norm(input=h, weight=@4, bias=@4, running_mean=@4, running_var=@4, training=False, momentum=0.1, eps=0.01, \
+         cudnn_enabled=False)",
+        &[32],
+    ),
 ];
 
 fn compose<'e>(calls: &'static str, evaluator: &'e dyn Evaluate) -> Composer<'e> {
