@@ -74,7 +74,9 @@ fn bilinear(site: &mut Site) -> Result<(), Trouble> {
     };
     let mut output = left.axes.clone();
     output.shape[last] = weight.shape[0];
-    output.rows[last] = None;
+    for axis in 0..last {
+        output.rows[axis] = site.join(left.axes.row(axis), right.row(axis), "multiplies them one by one");
+    }
     site.give_tensor(output.with_row(last, made), left.dtype);
     Ok(())
 }

@@ -235,7 +235,8 @@ fn fold(site: &mut Site) -> Result<(), Trouble> {
     });
     let mut shape = vec![input.axes.shape[0], input.axes.shape[1] / window];
     shape.extend(size.iter().map(|&extent| extent.max(0) as usize));
-    site.give_tensor(Axes::fixed(shape).with_row(1, channels), input.dtype);
+    let output = Axes::fixed(shape).with_row(0, input.axes.row(0).cloned());
+    site.give_tensor(output.with_row(1, channels), input.dtype);
     Ok(())
 }
 

@@ -163,14 +163,20 @@ fn glu(site: &mut Site) -> Result<(), Trouble> {
 fn diff(site: &mut Site) -> Result<(), Trouble> {
     let input = input(site)?;
     let axis = site.axis("dim", input.axes.rank())?;
-    let mut extent = input.axes.shape.get(axis).map_or(0, |&extent| extent as i64);
+    let along = "takes differences of neighbours along it";
+    let mut axes = input.axes;
+    let mut extent = axes.shape.get(axis).map_or(0, |&extent| extent as i64);
+    site.freeze_axes(&axes, [axis], along);
     for name in ["prepend", "append"] {
-        if let Some(added) = site.optional_tensor(name)? {
-            extent += added.axes.shape.get(axis).map_or(0, |&extent| extent as i64);
+        let Some(added) = site.optional_tensor(name)? else {
+            continue;
+        };
+        extent += added.axes.shape.get(axis).map_or(0, |&extent| extent as i64);
+        site.freeze_axes(&added.axes, [axis], along);
+        for other in (0..axes.rank()).filter(|&other| other != axis) {
+            axes.rows[other] = site.join(axes.row(other), added.axes.row(other), "sets them beside each other");
         }
     }
-    site.freeze_axes(&input.axes, [axis], "takes differences of neighbours along it");
-    let mut axes = input.axes;
     axes.shape[axis] = usize::try_from(extent - site.int_or("n", 1)?).unwrap_or(0);
     axes.rows[axis] = None;
     site.give_tensor(axes, input.dtype);

@@ -192,7 +192,7 @@ fn step(walked: &mut Walked, id: NodeId, node: &Node, split: Split, options: &Op
         options.tie_groups,
     );
     let result = match op {
-        Some(op) => (op.rule)(&mut site),
+        Some(op) => (op.rule)(&mut site).and_then(|()| site.settle()),
         None => Err(Trouble("has no label rule".into())),
     };
     let made = match &result {

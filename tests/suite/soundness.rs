@@ -58,6 +58,59 @@ const CASES: &[Case] = &[
          cudnn_enabled=False)",
         &[32],
     ),
+    (
+        "the place of each channel's largest value, looked up in a table",
+        "x = ~1x3x4x4; heat = conv2d(input=x, weight=@8x3x1x1); flat = flatten(self=heat, start_dim=2);
+         i = argmax(self=flat, dim=-1); e = embedding(weight=@16x4, indices=i); mean(self=e, dim=[2])",
+        &[8],
+    ),
+    (
+        "values at the places of each channel's largest ones",
+        "x = ~1x3x4x4; heat = conv2d(input=x, weight=@8x3x1x1); flat = flatten(self=heat, start_dim=2);
+         v, i = topk(self=flat, k=4, dim=-1); grid = expand_as(self=~1x1x16, other=flat);
+         gather(self=grid, dim=2, index=i)",
+        &[8],
+    ),
+    (
+        "values of a tensor that cannot shrink at such places",
+        "x = ~1x3x4x4; heat = conv2d(input=x, weight=@8x3x1x1); flat = flatten(self=heat, start_dim=2);
+         v, i = topk(self=flat, k=4, dim=-1); gather(self=~1x8x16, dim=2, index=i)",
+        &[],
+    ),
+    (
+        "differences of neighbours, the first of them from another tensor",
+        "diff(self=~1x4*x3, prepend=~1x4*x1, dim=2)",
+        &[4],
+    ),
+    (
+        "differences of neighbours, the first of them from a tensor that cannot shrink",
+        "diff(self=~1x4x3, prepend=~1x4*x1, dim=2)",
+        &[],
+    ),
+    (
+        "a bilinear layer over tokens that may go",
+        "bilinear(input1=~2x5*x4, input2=~2x5*x3, weight=@6x4x3)",
+        &[5],
+    ),
+    (
+        "windows added up for samples that may go",
+        "col2im(self=~4*x8x4, output_size=[3, 3], kernel_size=[2, 2], dilation=[1, 1], padding=[0, 0], stride=[1, 1])",
+        &[4],
+    ),
+    (
+        "gates that leave one channel each",
+        "x = conv2d(input=~1x3x2x2, weight=@6x3x1x1); a, b, c = split_with_sizes(self=x, split_sizes=[2, 2, 2], dim=1);
+         p = glu(self=a, dim=1); q = glu(self=b, dim=1); r = glu(self=c, dim=1); cat(tensors=[p, q, r], dim=1)",
+        &[],
+    ),
+    (
+        "windows that leave one channel each",
+        "x = conv1d(input=~1x3x4, weight=@8x3x1); a, b = split_with_sizes(self=x, split_sizes=[4, 4], dim=1);
+         p = col2im(self=a, output_size=[3, 3], kernel_size=[2, 2], dilation=[1, 1], padding=[0, 0], stride=[1, 1]);
+         q = col2im(self=b, output_size=[3, 3], kernel_size=[2, 2], dilation=[1, 1], padding=[0, 0], stride=[1, 1]);
+         cat(tensors=[p, q], dim=1)",
+        &[],
+    ),
 ];
 
 fn compose<'e>(calls: &'static str, evaluator: &'e dyn Evaluate) -> Composer<'e> {
