@@ -46,9 +46,9 @@ pub(super) const OPS: &[Op] = &[
         .zero(Zeros::First),
     Op::new("aten::roll", roll).zero(Zeros::First),
     Op::new("aten::col2im", fold).zero(Zeros::First),
-    Op::new("aten::cat", cat).zero(Zeros::All),
-    Op::new("aten::concat", cat).zero(Zeros::All),
-    Op::new("aten::stack", stack).zero(Zeros::All),
+    Op::new("aten::cat", cat).zero(Zeros::Each),
+    Op::new("aten::concat", cat).zero(Zeros::Each),
+    Op::new("aten::stack", stack).zero(Zeros::Each),
 ];
 
 pub(super) const MOVES: &str = "moves them";

@@ -44,7 +44,7 @@ pub(super) const OPS: &[Op] = &[
     Op::new("aten::msort", ordered).zero(Zeros::First),
     Op::new("aten::cumsum", along).zero(Zeros::First),
     Op::new("aten::cumprod", along),
-    Op::new("aten::diff", diff).zero(Zeros::First),
+    Op::new("aten::diff", diff).zero(Zeros::Each),
     Op::new("aten::glu", glu).zero(Zeros::First),
 ];
 
@@ -85,11 +85,19 @@ fn reduce(site: &mut Site) -> Result<(Axes, DType), Trouble> {
     let input = input(site)?;
     let over = over(site, input.axes.rank())?;
     // A sum of parameters that go together with what is summed is the same without them: a weight's norm.
-    let sums = matches!(site.node.short(), "sum" | "norm" | "linalg_vector_norm");
+    let sums = matches!(site.node.short(), "sum" | "norm" | "linalg_vector_norm") && order(site) >= 0.0;
     if !(sums && site.reads_fixed() && site.gives_zero(Zeros::First)) {
         site.freeze_axes(&input.axes, over.iter().copied(), OVER);
     }
     Ok((without(&input.axes, &over, site.flag("keepdim")), input.dtype))
+}
+
+/// The order of a norm. A negative one asks for the smallest of all.
+fn order(site: &Site) -> f64 {
+    match [site.fact("p"), site.fact("ord")] {
+        [Fact::Number(order), _] | [_, Fact::Number(order)] => order.as_f64(),
+        _ => 2.0,
+    }
 }
 
 fn reduced(site: &mut Site) -> Result<(), Trouble> {

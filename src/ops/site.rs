@@ -33,6 +33,8 @@ pub struct Site<'a> {
     /// Whether the groups of a convolution must read the same positions.
     pub tie_groups: bool,
     outputs: Vec<Fact>,
+    /// Whether the rule has found that zeros do not stay zero here, whatever the table says.
+    pub(super) shifted: bool,
 }
 
 /// A site for the walk over a graph.
@@ -60,6 +62,7 @@ pub(crate) fn site_for<'a>(
         approximate,
         tie_groups,
         outputs: Vec::new(),
+        shifted: false,
     }
 }
 

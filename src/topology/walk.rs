@@ -237,8 +237,13 @@ fn step(walked: &mut Walked, id: NodeId, node: &Node, split: Split, options: &Op
         outputs
     };
     for (&value, fact) in node.outputs.iter().zip(outputs) {
+        // Positions (of a maximum) are whole numbers, and zero for no channel that goes.
+        let whole = matches!(&fact, Fact::Tensor(tensor) if !tensor.dtype.is_float());
+        walked.traits[value.0 as usize] = Trait {
+            zero: made.zero && !whole,
+            ..made
+        };
         walked.facts[value.0 as usize] = fact;
-        walked.traits[value.0 as usize] = made;
     }
 }
 

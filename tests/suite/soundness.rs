@@ -111,6 +111,92 @@ const CASES: &[Case] = &[
          cat(tensors=[p, q], dim=1)",
         &[],
     ),
+    (
+        "a layer norm beside channels shifts those that are zero",
+        "x = ~1x3x4x4; a = conv2d(input=x, weight=@8x3x1x1); b = conv2d(input=x, weight=@8x3x1x1);
+         flat = flatten(self=a, start_dim=2); y = layer_norm(input=flat, normalized_shape=[16], weight=@16, bias=@16);
+         gate = sigmoid(self=b); z = flatten(self=gate, start_dim=2); turned = transpose(self=y, dim0=1, dim1=2);
+         matmul(self=turned, other=z)",
+        &[],
+    ),
+    (
+        "a linear layer beside channels shifts those that are zero",
+        "x = ~1x3x4x4; a = conv2d(input=x, weight=@8x3x1x1); b = conv2d(input=x, weight=@8x3x1x1);
+         flat = flatten(self=a, start_dim=2); y = linear(input=flat, weight=@1x16, bias=@1);
+         gate = sigmoid(self=b); z = flatten(self=gate, start_dim=2); turned = transpose(self=y, dim0=1, dim1=2);
+         matmul(self=turned, other=z)",
+        &[],
+    ),
+    (
+        "a linear layer without bias keeps zeros beside it",
+        "x = ~1x3x4x4; a = conv2d(input=x, weight=@8x3x1x1); b = conv2d(input=x, weight=@8x3x1x1);
+         flat = flatten(self=a, start_dim=2); y = linear(input=flat, weight=@1x16);
+         gate = sigmoid(self=b); z = flatten(self=gate, start_dim=2); turned = transpose(self=y, dim0=1, dim1=2);
+         matmul(self=turned, other=z)",
+        &[8],
+    ),
+    (
+        "one channel stretched over those of another tensor",
+        "x = ~1x3x4x4; g = conv2d(input=x, weight=@1x3x1x1); y = conv2d(input=x, weight=@8x3x1x1); y = sigmoid(self=y);
+         wide = expand_as(self=g, other=y); einsum(equation=\"bchw,bchw->bhw\", tensors=[wide, y])",
+        &[],
+    ),
+    (
+        "rows of a table at places that may go",
+        "x = ~1x3x4x4; heat = conv2d(input=x, weight=@8x3x1x1); flat = flatten(self=heat, start_dim=2);
+         i = argmax(self=flat, dim=-1); rows = index(self=@16x3, indices=[i]);
+         z = conv2d(input=x, weight=@8x3x1x1); z = sigmoid(self=z); z = flatten(self=z, start_dim=2);
+         einsum(equation=\"bcd,bct->btd\", tensors=[rows, z])",
+        &[3],
+    ),
+    (
+        "states that start at zero stay zero",
+        "h = zeros(size=[1, 2, 3]); c = zeros(size=[1, 2, 3]);
+         o, h, c = lstm(input=~2x5x4, hx=[h, c], params=[@12x4, @12x3, @12, @12], has_biases=True, num_layers=1, \
+         dropout=0.0, train=False, bidirectional=False, batch_first=True);
+         last = permute(self=h, dims=[1, 2, 0]); bmm(self=o, mat2=last)",
+        &[3],
+    ),
+    (
+        "states that do not start at zero",
+        "h = sigmoid(self=~1x2x3*); c = zeros(size=[1, 2, 3]);
+         o, h, c = lstm(input=~2x5x4, hx=[h, c], params=[@12x4, @12x3, @12, @12], has_biases=True, num_layers=1, \
+         dropout=0.0, train=False, bidirectional=False, batch_first=True);
+         last = permute(self=h, dims=[1, 2, 0]); bmm(self=o, mat2=last)",
+        &[],
+    ),
+    (
+        "bounds without zero",
+        "x = ~1x3x4x4; a = conv2d(input=x, weight=@8x3x1x1); a = hardtanh(self=a, min_val=0.5, max_val=1.0);
+         b = conv2d(input=x, weight=@8x3x1x1); b = sigmoid(self=b);
+         einsum(equation=\"bchw,bchw->bhw\", tensors=[a, b])",
+        &[],
+    ),
+    (
+        "bounds around zero",
+        "x = ~1x3x4x4; a = conv2d(input=x, weight=@8x3x1x1); a = hardtanh(self=a, min_val=-0.5, max_val=1.0);
+         b = conv2d(input=x, weight=@8x3x1x1); b = sigmoid(self=b);
+         einsum(equation=\"bchw,bchw->bhw\", tensors=[a, b])",
+        &[8],
+    ),
+    (
+        "zero along an axis that cannot shrink, stretched over one that may",
+        "gate = sigmoid(self=~1x4x3*); scaled = mul(self=~1x4*x1, other=gate); other = sigmoid(self=~1x4x3*);
+         einsum(equation=\"bcd,bcd->bc\", tensors=[scaled, other])",
+        &[],
+    ),
+    (
+        "the places of smallest values are not zero",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); x = flatten(self=x, start_dim=2); v, i = cummax(self=x, dim=2);
+         i = to(self=i, dtype=6); z = sigmoid(self=x); einsum(equation=\"bct,bct->bt\", tensors=[i, z])",
+        &[],
+    ),
+    (
+        "a transposed convolution with a weight that is never zero",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); x = sigmoid(self=x); w = exp(self=@8x4x2x2);
+         conv_transpose2d(input=x, weight=w)",
+        &[4],
+    ),
 ];
 
 fn compose<'e>(calls: &'static str, evaluator: &'e dyn Evaluate) -> Composer<'e> {
