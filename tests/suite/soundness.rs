@@ -197,6 +197,28 @@ const CASES: &[Case] = &[
          conv_transpose2d(input=x, weight=w)",
         &[4],
     ),
+    (
+        "a grouped transposed convolution with a weight that is never zero",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); x = sigmoid(self=x); w = exp(self=@8x4x2x2);
+         conv_transpose2d(input=x, weight=w, groups=2)",
+        &[4],
+    ),
+    (
+        "a grouped convolution with a weight that is never zero",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); x = sigmoid(self=x); w = exp(self=@6x4x1x1);
+         conv2d(input=x, weight=w, groups=2)",
+        &[6],
+    ),
+    (
+        "a bilinear layer with a weight that is never zero",
+        "x = sigmoid(self=~2x4*); w = exp(self=@5x4x3); bilinear(input1=x, input2=~2x3, weight=w)",
+        &[5],
+    ),
+    (
+        "the least norm of a parameter without one of its positions",
+        "w = linalg_vector_norm(self=@4x3, ord=-1.0, dim=[0]); mul(self=~2x1, other=w)",
+        &[3],
+    ),
 ];
 
 fn compose<'e>(calls: &'static str, evaluator: &'e dyn Evaluate) -> Composer<'e> {
