@@ -47,8 +47,8 @@ impl Axes {
 
     /// Replaces the labels of one axis.
     pub fn with_row(mut self, axis: usize, row: Option<Row>) -> Axes {
-        if let (Some(slot), Some(&extent)) = (self.rows.get_mut(axis), self.shape.get(axis)) {
-            *slot = row.filter(|row| row.len() == extent && extent > 1);
+        if let Some(slot) = self.rows.get_mut(axis) {
+            *slot = row;
         }
         self
     }

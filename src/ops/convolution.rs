@@ -115,8 +115,8 @@ fn convolution(site: &mut Site) -> Result<(), Trouble> {
 fn filters(site: &mut Site, input: &Axes, weight: &Axes, channel: usize, groups: usize) -> Option<Vec<Label>> {
     let (x, out) = (input.row(channel).cloned(), weight.row(0).cloned());
     let per_group = weight.shape[1];
+    let zero = site.zero_argument("weight") || site.zero_argument("input");
     if groups == 1 {
-        let zero = site.zero_argument("weight") || site.zero_argument("input");
         site.sum_over(x.as_ref(), weight.row(1), zero, SUMS);
     } else if per_group == 1 && !site.grouped {
         // Depthwise: each filter reads one channel and goes with it.
@@ -133,7 +133,7 @@ fn filters(site: &mut Site, input: &Axes, weight: &Axes, channel: usize, groups:
                 site.tie_blocks(&row, groups, "reads the same positions in each of its groups")
                     .into()
             });
-            site.join(block.as_ref(), weight.row(1), SUMS);
+            site.sum_over(block.as_ref(), weight.row(1), zero, SUMS);
         } else {
             site.freeze_axes(weight, [1], SUMS);
         }
@@ -156,14 +156,16 @@ fn filters_transposed(
 ) -> Option<Vec<Label>> {
     let x = input.row(channel).cloned();
     let per_group = weight.shape[0] / groups;
-    let read = site.join(x.as_ref(), weight.row(0), SUMS);
-    if groups == 1 {
-        return weight.row(1).map(|row| row.to_vec());
-    }
-    if per_group == 1 && !site.grouped {
+    if groups > 1 && per_group == 1 && !site.grouped {
+        let read = site.join(x.as_ref(), weight.row(0), "filters each channel on its own");
         // Depthwise: a channel and all outputs made from it go together, so the outputs' own axis keeps its size.
         site.freeze_axes(weight, [1], "makes equally many outputs from each channel");
         return read.map(|row| repeat_each(&row, weight.shape[1]));
+    }
+    let zero = site.zero_argument("weight") || site.zero_argument("input");
+    let read = site.sum_over(x.as_ref(), weight.row(0), zero, SUMS);
+    if groups == 1 {
+        return weight.row(1).map(|row| row.to_vec());
     }
     if let Some(row) = read {
         site.labels.note_multiple(site.id, &row, groups);

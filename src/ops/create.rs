@@ -23,8 +23,8 @@ pub(super) const OPS: &[Op] = &[
     Op::new("aten::arange", arange),
     Op::new("aten::fill", fill),
     Op::new("aten::copy", copy).zero(Zeros::All),
-    Op::new("aten::slice_scatter", scatter).zero(Zeros::All),
-    Op::new("aten::select_scatter", scatter).zero(Zeros::All),
+    Op::new("aten::slice_scatter", scatter).zero(Zeros::Each),
+    Op::new("aten::select_scatter", scatter).zero(Zeros::Each),
 ];
 
 fn dtype(site: &Site, default: DType) -> DType {

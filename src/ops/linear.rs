@@ -14,17 +14,17 @@ pub(super) const OPS: &[Op] = &[
     Op::new("aten::bilinear", bilinear)
         .costing(bilinear_macs)
         .zero(Zeros::Weight),
-    Op::new("aten::matmul", product).costing(product_macs).zero(Zeros::All),
-    Op::new("aten::mm", product).costing(product_macs).zero(Zeros::All),
-    Op::new("aten::bmm", product).costing(product_macs).zero(Zeros::All),
-    Op::new("aten::mv", product).costing(product_macs).zero(Zeros::All),
+    Op::new("aten::matmul", product).costing(product_macs).zero(Zeros::Each),
+    Op::new("aten::mm", product).costing(product_macs).zero(Zeros::Each),
+    Op::new("aten::bmm", product).costing(product_macs).zero(Zeros::Each),
+    Op::new("aten::mv", product).costing(product_macs).zero(Zeros::Each),
     Op::new("aten::dot", product).costing(product_macs),
     Op::new("aten::vdot", product).costing(product_macs),
     Op::new("aten::addmm", added_product)
         .costing(product_macs)
         .zero(Zeros::Weight),
     Op::new("aten::baddbmm", added_product).costing(product_macs),
-    Op::new("aten::einsum", einsum).costing(einsum_macs).zero(Zeros::All),
+    Op::new("aten::einsum", einsum).costing(einsum_macs).zero(Zeros::Each),
 ];
 
 const SUMS: &str = "sums over its input features";
@@ -66,15 +66,18 @@ fn bilinear(site: &mut Site) -> Result<(), Trouble> {
     else {
         return Trouble::new("the inputs or the weight have too few axes");
     };
-    site.join(left.axes.row(last), weight.row(1), SUMS);
-    site.join(right.row(right.rank() - 1), weight.row(2), SUMS);
+    let zero = ["weight", "input1", "input2"].map(|name| site.zero_argument(name));
+    site.sum_over(left.axes.row(last), weight.row(1), zero[0] || zero[1], SUMS);
+    site.sum_over(right.row(right.rank() - 1), weight.row(2), zero[0] || zero[2], SUMS);
     let made = match site.optional_tensor("bias")? {
         Some(bias) => site.join(weight.row(0), bias.axes.row(0), "adds a bias to each"),
         None => weight.row(0).cloned(),
     };
     let mut output = left.axes.clone();
+    for axis in 0..last {
+        output.rows[axis] = site.join(left.axes.row(axis), right.row(axis), "multiplies them one by one");
+    }
     output.shape[last] = weight.shape[0];
-    output.rows[last] = None;
     site.give_tensor(output.with_row(last, made), left.dtype);
     Ok(())
 }
@@ -213,7 +216,13 @@ fn einsum(site: &mut Site) -> Result<(), Trouble> {
     let tensors = site.tensors("tensors")?;
     let ranks: Vec<usize> = tensors.iter().map(|tensor| tensor.axes.rank()).collect();
     let (operands, output) = equation(site, &ranks)?;
-    let zero = site.gives_zero(Zeros::Any);
+    let zeros = site.zero_items("tensors");
+    let zero = |letter: &char| {
+        operands
+            .iter()
+            .zip(&zeros)
+            .any(|(letters, &zero)| zero && letters.contains(letter))
+    };
     let mut axes: BTreeMap<char, (usize, Option<Row>)> = BTreeMap::new();
     for (letters, tensor) in operands.iter().zip(&tensors) {
         for (axis, letter) in letters.iter().enumerate() {
@@ -224,7 +233,7 @@ fn einsum(site: &mut Site) -> Result<(), Trouble> {
                     extent,
                     match output.contains(letter) {
                         true => site.join(other.as_ref(), row.as_ref(), "multiplies them one by one"),
-                        false => site.sum_over(other.as_ref(), row.as_ref(), zero, "sums over their product"),
+                        false => site.sum_over(other.as_ref(), row.as_ref(), zero(letter), "sums over their product"),
                     },
                 ),
                 Some(_) => return Trouble::new(format!("axis {letter} has two sizes")),

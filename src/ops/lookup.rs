@@ -22,34 +22,54 @@ pub(super) const OPS: &[Op] = &[
     Op::new("aten::one_hot", one_hot),
 ];
 
-/// Rows of a table: its columns are the output's last axis, and no row may go.
+const PICKS: &str = "picks elements by number";
+
+/// Rows of a table: its columns are the output's last axis, behind those of the numbers, and no row may go.
 fn embedding(site: &mut Site) -> Result<(), Trouble> {
     let (table, indices) = (site.tensor("weight")?, site.tensor("indices")?);
     if table.axes.rank() != 2 {
         return Trouble::new("the table has not two axes");
     }
     site.freeze_axes(&table.axes, [0], "looks rows up by number");
-    let mut shape = indices.axes.shape.clone();
-    shape.push(table.axes.shape[1]);
-    let last = shape.len() - 1;
-    site.give_tensor(
-        Axes::fixed(shape).with_row(last, table.axes.row(1).cloned()),
-        table.dtype,
-    );
+    let mut output = indices.axes;
+    output.shape.push(table.axes.shape[1]);
+    output.rows.push(table.axes.row(1).cloned());
+    site.give_tensor(output, table.dtype);
     Ok(())
 }
 
-/// Elements picked by position along one axis.
+/// Elements picked by position along one axis. Along the others, each position of the numbers goes with the same of the
+/// input.
 fn gather(site: &mut Site) -> Result<(), Trouble> {
     let index = if site.node.arg("index").is_some() {
         "index"
     } else {
         "indices"
     };
-    let (input, index) = (site.tensor("self")?, site.tensor(index)?);
-    let why = site.why("picks elements by number");
-    input.axes.freeze(site.labels, why);
-    site.give([Fact::fixed(index.axes.shape, input.dtype)]);
+    let (input, mut index) = (site.tensor("self")?, site.tensor(index)?.axes);
+    let rank = input.axes.rank();
+    if rank != index.rank() || site.fact("dim") == Fact::None {
+        return Trouble::new("picks elements across axes");
+    }
+    let axis = site.axis("dim", rank)?;
+    site.freeze_axes(&input.axes, [axis], PICKS);
+    for other in (0..rank).filter(|&other| other != axis) {
+        let (whole, part) = (input.axes.shape[other], index.shape[other]);
+        if whole == part {
+            index.rows[other] = site.join(input.axes.row(other), index.row(other), PICKS);
+        } else {
+            // Fewer positions, or one that stretches.
+            site.freeze_axes(&input.axes, [other], PICKS);
+            site.freeze_axes(&index, [other], PICKS);
+            index.shape[other] = if part == 1 && site.node.short() == "take_along_dim" {
+                whole
+            } else {
+                part
+            };
+            index.rows[other] = None;
+        }
+    }
+    site.give_tensor(index, input.dtype);
     Ok(())
 }
 
@@ -99,8 +119,8 @@ fn pick(site: &mut Site, input: &TensorFact, indices: &[Fact]) -> Result<Axes, T
     if last >= input.axes.rank() {
         return Trouble::new("has more indices than axes");
     }
-    site.freeze_axes(&input.axes, picked.iter().copied(), "picks elements by number");
-    let numbers = broadcast(site, &parts, "picks elements by number")?;
+    site.freeze_axes(&input.axes, picked.iter().copied(), PICKS);
+    let numbers = broadcast(site, &parts, PICKS)?;
     // Indices beside each other leave their axes in place; else the picked elements come first.
     let at = if last - first + 1 == picked.len() { first } else { 0 };
     let kept = (0..input.axes.rank()).filter(|axis| !picked.contains(axis));

@@ -46,14 +46,14 @@ pub(super) const OPS: &[Op] = &[
         .zero(Zeros::First),
     Op::new("aten::roll", roll).zero(Zeros::First),
     Op::new("aten::col2im", fold).zero(Zeros::First),
-    Op::new("aten::cat", cat).zero(Zeros::All),
-    Op::new("aten::concat", cat).zero(Zeros::All),
-    Op::new("aten::concatenate", cat).zero(Zeros::All),
-    Op::new("aten::hstack", cat).zero(Zeros::All),
-    Op::new("aten::vstack", cat).zero(Zeros::All),
+    Op::new("aten::cat", cat).zero(Zeros::Each),
+    Op::new("aten::concat", cat).zero(Zeros::Each),
+    Op::new("aten::concatenate", cat).zero(Zeros::Each),
+    Op::new("aten::hstack", cat).zero(Zeros::Each),
+    Op::new("aten::vstack", cat).zero(Zeros::Each),
+    Op::new("aten::stack", stack).zero(Zeros::Each),
     Op::new("aten::tril", triangle).zero(Zeros::First),
     Op::new("aten::triu", triangle).zero(Zeros::First),
-    Op::new("aten::stack", stack).zero(Zeros::All),
 ];
 
 pub(super) const MOVES: &str = "moves them";
@@ -251,7 +251,8 @@ fn fold(site: &mut Site) -> Result<(), Trouble> {
     });
     let mut shape = vec![input.axes.shape[0], input.axes.shape[1] / window];
     shape.extend(size.iter().map(|&extent| extent.max(0) as usize));
-    site.give_tensor(Axes::fixed(shape).with_row(1, channels), input.dtype);
+    let output = Axes::fixed(shape).with_row(0, input.axes.row(0).cloned());
+    site.give_tensor(output.with_row(1, channels), input.dtype);
     Ok(())
 }
 

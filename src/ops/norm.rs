@@ -1,7 +1,7 @@
 //! Normalisation: per channel (batch and instance norm), per block of channels (group norm) and over channels.
 
 use super::{Fact, Op, Site, Sizes, Trouble, Zeros};
-use crate::labels::Reason;
+use crate::labels::{Axes, Reason};
 
 pub(super) const OPS: &[Op] = &[
     Op::new("aten::batch_norm", per_channel).zero(Zeros::Weight),
@@ -32,10 +32,12 @@ fn per_channel(site: &mut Site) -> Result<(), Trouble> {
             row = site.join(row.as_ref(), param.axes.row(0), "scales and shifts each channel");
         }
     }
-    let mixed = (0..input.axes.rank()).filter(|&axis| axis != 1);
-    site.freeze_axes(&input.axes, mixed, MIXES);
-    let output = crate::labels::Axes::fixed(input.axes.shape.clone()).with_row(1, row);
-    site.give_tensor(output, input.dtype);
+    // With statistics of its own each element stands for itself.
+    if site.flag("training") || site.flag("use_input_stats") {
+        let mixed = (0..input.axes.rank()).filter(|&axis| axis != 1);
+        site.freeze_axes(&input.axes, mixed, MIXES);
+    }
+    site.give_tensor(input.axes.with_row(1, row), input.dtype);
     Ok(())
 }
 
@@ -53,6 +55,7 @@ fn group_norm(site: &mut Site) -> Result<(), Trouble> {
             row = site.join(row.as_ref(), param.axes.row(0), "scales and shifts each channel");
         }
     }
+    mixed(site, &input.axes, 2);
     if let Some(row) = &row {
         let why = site.why("normalises over each group of them");
         if groups == 1 {
@@ -93,14 +96,19 @@ fn trailing(site: &mut Site) -> Result<(), Trouble> {
             }
         }
     }
-    if site.approximate {
-        let rows = output.rows[first..].iter().flatten();
-        rows.for_each(|row| site.labels.note_mixed(row));
-    } else {
-        site.freeze_axes(&output, first..input.axes.rank(), MIXES);
-    }
+    mixed(site, &output, first);
     site.give([Fact::tensor(output, input.dtype)]);
     Ok(())
+}
+
+/// The axes from one on are normalised over.
+fn mixed(site: &mut Site, axes: &Axes, first: usize) {
+    if site.approximate {
+        let rows = axes.rows.iter().skip(first).flatten();
+        rows.for_each(|row| site.labels.note_mixed(row));
+    } else {
+        site.freeze_axes(axes, first..axes.rank(), MIXES);
+    }
 }
 
 /// `v · g / ‖v‖`, the norm over all axes but one: a weight without some of its inputs has the norm that it has with zeros
@@ -128,7 +136,7 @@ fn weight_norm(site: &mut Site) -> Result<(), Trouble> {
     }
     let outputs = site.node.outputs.len();
     // The norms that the interface gives as well follow the axis that they are taken along.
-    let mut norms = crate::labels::Axes::fixed(length.shape.clone());
+    let mut norms = Axes::fixed(length.shape.clone());
     if let Some(axis) = axis
         && norms.rank() == output.rank()
     {

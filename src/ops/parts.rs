@@ -124,7 +124,7 @@ fn give_parts(site: &mut Site, input: &TensorFact, axis: usize, sizes: Vec<i64>)
     for size in sizes {
         let end = start + size as usize;
         let kept = row.as_ref().map(|row| row[start..end].into());
-        let axes = part(site, &input.axes, axis, size as usize, kept);
+        let axes = part(&input.axes, axis, size as usize, kept);
         outputs.push(Fact::tensor(axes, input.dtype));
         start = end;
     }
@@ -199,20 +199,15 @@ fn narrow(site: &mut Site) -> Result<(), Trouble> {
 
 fn cut(site: &mut Site, input: TensorFact, axis: usize, kept: Vec<usize>) -> Result<(), Trouble> {
     let row = input.axes.row(axis).map(|row| kept.iter().map(|&at| row[at]).collect());
-    let axes = part(site, &input.axes, axis, kept.len(), row);
+    let axes = part(&input.axes, axis, kept.len(), row);
     site.give_tensor(axes, input.dtype);
     Ok(())
 }
 
-/// A part of one axis. A part of one position cannot shrink.
-fn part(site: &mut Site, whole: &Axes, axis: usize, extent: usize, row: Option<Row>) -> Axes {
-    if let (1, Some(row)) = (extent, &row) {
-        let why = site.why("takes one of them");
-        site.labels.freeze(row, why);
-    }
+/// A part of one axis.
+fn part(whole: &Axes, axis: usize, extent: usize, row: Option<Row>) -> Axes {
     let mut axes = whole.clone();
     axes.shape[axis] = extent;
-    axes.rows[axis] = None;
     axes.with_row(axis, row)
 }
 

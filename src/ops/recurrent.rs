@@ -1,16 +1,16 @@
 //! Recurrent layers: LSTM, GRU and plain ones, of several layers and both directions.
 //!
 //! A hidden unit is one position in every gate, of every layer and direction: the module has one hidden size, and one
-//! tensor holds the state of them all. Without parameters its state stays zero when it starts at zero.
+//! tensor holds the state of them all. Without parameters its state stays zero when it starts at zero, whatever it reads.
 
 use super::{Fact, Op, Site, TensorFact, Trouble, Zeros};
 use crate::labels::{Axes, Row, concat};
 
 pub(super) const OPS: &[Op] = &[
-    Op::new("aten::lstm", recurrent).costing(macs).zero(Zeros::First),
-    Op::new("aten::gru", recurrent).costing(macs).zero(Zeros::First),
-    Op::new("aten::rnn_tanh", recurrent).costing(macs).zero(Zeros::First),
-    Op::new("aten::rnn_relu", recurrent).costing(macs).zero(Zeros::First),
+    Op::new("aten::lstm", recurrent).costing(macs).zero(Zeros::Start),
+    Op::new("aten::gru", recurrent).costing(macs).zero(Zeros::Start),
+    Op::new("aten::rnn_tanh", recurrent).costing(macs).zero(Zeros::Start),
+    Op::new("aten::rnn_relu", recurrent).costing(macs).zero(Zeros::Start),
 ];
 
 const STEPS: &str = "carries them from step to step";

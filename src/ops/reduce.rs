@@ -52,7 +52,7 @@ pub(super) const OPS: &[Op] = &[
     Op::new("aten::histc", counted),
     Op::new("aten::cumsum", along).zero(Zeros::First),
     Op::new("aten::cumprod", along),
-    Op::new("aten::diff", diff).zero(Zeros::First),
+    Op::new("aten::diff", diff).zero(Zeros::Each),
     Op::new("aten::glu", glu).zero(Zeros::First),
 ];
 
@@ -93,11 +93,19 @@ fn reduce(site: &mut Site) -> Result<(Axes, DType), Trouble> {
     let input = input(site)?;
     let over = over(site, input.axes.rank())?;
     // A sum of parameters that go together with what is summed is the same without them: a weight's norm.
-    let sums = matches!(site.node.short(), "sum" | "norm" | "linalg_vector_norm");
+    let sums = matches!(site.node.short(), "sum" | "norm" | "linalg_vector_norm") && order(site) >= 0.0;
     if !(sums && site.reads_fixed() && site.gives_zero(Zeros::First)) {
         site.freeze_axes(&input.axes, over.iter().copied(), OVER);
     }
     Ok((without(&input.axes, &over, site.flag("keepdim")), input.dtype))
+}
+
+/// The order of a norm. A negative one asks for the smallest of all.
+fn order(site: &Site) -> f64 {
+    match [site.fact("p"), site.fact("ord")] {
+        [Fact::Number(order), _] | [_, Fact::Number(order)] => order.as_f64(),
+        _ => 2.0,
+    }
 }
 
 fn reduced(site: &mut Site) -> Result<(), Trouble> {
@@ -171,14 +179,20 @@ fn glu(site: &mut Site) -> Result<(), Trouble> {
 fn diff(site: &mut Site) -> Result<(), Trouble> {
     let input = input(site)?;
     let axis = site.axis("dim", input.axes.rank())?;
-    let mut extent = input.axes.shape.get(axis).map_or(0, |&extent| extent as i64);
+    let along = "takes differences of neighbours along it";
+    let mut axes = input.axes;
+    let mut extent = axes.shape.get(axis).map_or(0, |&extent| extent as i64);
+    site.freeze_axes(&axes, [axis], along);
     for name in ["prepend", "append"] {
-        if let Some(added) = site.optional_tensor(name)? {
-            extent += added.axes.shape.get(axis).map_or(0, |&extent| extent as i64);
+        let Some(added) = site.optional_tensor(name)? else {
+            continue;
+        };
+        extent += added.axes.shape.get(axis).map_or(0, |&extent| extent as i64);
+        site.freeze_axes(&added.axes, [axis], along);
+        for other in (0..axes.rank()).filter(|&other| other != axis) {
+            axes.rows[other] = site.join(axes.row(other), added.axes.row(other), "sets them beside each other");
         }
     }
-    site.freeze_axes(&input.axes, [axis], "takes differences of neighbours along it");
-    let mut axes = input.axes;
     axes.shape[axis] = usize::try_from(extent - site.int_or("n", 1)?).unwrap_or(0);
     axes.rows[axis] = None;
     site.give_tensor(axes, input.dtype);

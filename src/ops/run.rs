@@ -99,10 +99,6 @@ fn keep(site: &mut Site, axes: &Axes, shape: Vec<usize>, channel: usize, row: Op
     for axis in 0..channel {
         output = output.with_row(axis, axes.row(axis).cloned());
     }
-    if let Some(row) = row.as_ref().filter(|row| row.len() == 1) {
-        let why = site.why("makes one channel of all");
-        site.labels.freeze(row, why);
-    }
     site.give_tensor(output.with_row(channel, row), dtype);
 }
 

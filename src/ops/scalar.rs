@@ -22,7 +22,7 @@ pub(super) const OPS: &[Op] = &[
     Op::new("aten::floordiv", arithmetic),
     Op::new("aten::__not__", arithmetic),
     Op::new("prim::dtype", dtype),
-    Op::new("prim::If", either).zero(Zeros::All),
+    Op::new("prim::If", either).zero(Zeros::Each),
     Op::new("prim::ListUnpack", unpack).zero(Zeros::First),
     Op::new("prim::TupleUnpack", unpack).zero(Zeros::First),
     Op::new("aten::__getitem__", item).zero(Zeros::First),

@@ -37,6 +37,8 @@ pub struct Site<'a> {
     /// Whether this convolution is grouped even where each group has one input channel.
     pub grouped: bool,
     outputs: Vec<Fact>,
+    /// Whether the rule has found that zeros do not stay zero here, whatever the table says.
+    pub(super) shifted: bool,
 }
 
 /// A site for the walk over a graph.
@@ -67,6 +69,7 @@ pub(crate) fn site_for<'a>(
         damage: OnceCell::new(),
         grouped,
         outputs: Vec::new(),
+        shifted: false,
     }
 }
 
@@ -332,6 +335,18 @@ impl Site<'_> {
         row[..extent].to_vec()
     }
 
+    /// Holds the rows of the outputs against their shapes, after the rule has run. The last position of an axis cannot go,
+    /// so a row of one is frozen.
+    pub(crate) fn settle(&mut self) -> Result<(), Trouble> {
+        let why = self.why("leaves one of them only");
+        let mut outputs = std::mem::take(&mut self.outputs);
+        let settled = outputs
+            .iter_mut()
+            .try_for_each(|output| settle(output, self.labels, why));
+        self.outputs = outputs;
+        settled
+    }
+
     /// Sets the outputs.
     pub fn give(&mut self, outputs: impl IntoIterator<Item = Fact>) {
         self.outputs = outputs.into_iter().collect();
@@ -359,6 +374,25 @@ impl Site<'_> {
             _ => 0,
         }
     }
+}
+
+fn settle(fact: &mut Fact, labels: &mut Labels, why: Reason) -> Result<(), Trouble> {
+    let axes = match fact {
+        Fact::Tensor(tensor) => &mut tensor.axes,
+        Fact::List(items) => return items.iter_mut().try_for_each(|item| settle(item, labels, why)),
+        _ => return Ok(()),
+    };
+    for (slot, &extent) in axes.rows.iter_mut().zip(&axes.shape) {
+        let Some(row) = slot else { continue };
+        if row.len() != extent {
+            return Trouble::new(format!("{} positions do not fill an axis of {extent}", row.len()));
+        }
+        if extent == 1 {
+            labels.freeze(row, why);
+        }
+        slot.take_if(|_| extent <= 1);
+    }
+    Ok(())
 }
 
 /// Counts an axis from the front.

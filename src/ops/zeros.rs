@@ -3,10 +3,14 @@
 //! A sum over activations loses a term when a channel is removed; it is the sum with the channel's parameters zeroed only
 //! where that term is zero. Each operator says in the table how far its result stays zero; a product asks before it ties
 //! what it sums over.
+//!
+//! That a value is zero where *its own* labels go says nothing of labels that the result has from elsewhere: every claim
+//! is held against the rows of the result.
 
 use super::{Fact, Site};
 use crate::graph::{Arg, ValueId};
-use crate::labels::Row;
+use crate::labels::{Axes, FROZEN, Label, Row};
+use std::collections::BTreeSet;
 
 /// When a result is zero at the channels that go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,14 +19,19 @@ pub enum Zeros {
     Never,
     /// Zeros everywhere.
     Always,
-    /// When the first argument is.
+    /// When the first argument is, and has all labels of the result.
     First,
-    /// When one of the arguments is.
+    /// When each tensor is: every label of the result is that of a tensor at its own positions (concatenation, matrix
+    /// products).
+    Each,
+    /// When one of the tensors that are combined element by element is.
     Any,
-    /// When all are; a number counts as not zero.
+    /// When all of the tensors that are combined element by element are; a number counts as not zero.
     All,
-    /// When the argument `weight` (or `mat2`) and the bias are; the first argument where there is no weight.
+    /// When the argument `weight` (or `mat2`) and the bias are; without them, when the input is.
     Weight,
+    /// When the states that it starts from (`hx`) are.
+    Start,
 }
 
 /// What is known of a value beside its fact.
@@ -35,9 +44,22 @@ pub struct Trait {
 }
 
 impl Site<'_> {
+    fn zero(&self, value: ValueId) -> bool {
+        self.traits[value.0 as usize].zero
+    }
+
     /// Whether an argument is zero at the channels that go.
     pub(super) fn zero_argument(&self, name: &str) -> bool {
-        self.node.value(name).is_some_and(|value| self.is_zero(value, 0))
+        self.node.value(name).is_some_and(|value| self.zero(value))
+    }
+
+    /// Which tensors of a list are zero at the channels that go.
+    pub(super) fn zero_items(&self, name: &str) -> Vec<bool> {
+        let Some(Arg::List(items)) = self.node.arg(name) else {
+            return Vec::new();
+        };
+        let zero = |item: &Arg| item.as_value().is_some_and(|value| self.zero(value));
+        items.iter().map(zero).collect()
     }
 
     /// Ties what a product sums over, position by position. Where no factor is zero at the channels that go, the terms
@@ -53,40 +75,130 @@ impl Site<'_> {
         None
     }
 
-    fn is_zero(&self, value: ValueId, labelled: usize) -> bool {
-        self.traits[value.0 as usize].zero && labels_in(self.fact_of(value)) >= labelled
+    fn live(&self, row: &Row) -> bool {
+        row.iter().any(|&label| self.labels.find(label) != FROZEN)
     }
 
-    /// Whether the first output is zero at the channels that go, after the rule has run.
+    /// The rows of a value any of which may lose positions.
+    fn live_rows(&self, fact: &Fact) -> Vec<Row> {
+        let mut rows = Vec::new();
+        each_tensor(fact, &mut |axes| rows.extend(axes.rows.iter().flatten().cloned()));
+        rows.retain(|row| self.live(row));
+        rows
+    }
+
+    /// Whether a value is zero where the labels of a row go: it is where its own go, and these are among them.
+    fn zero_along(&self, value: ValueId, row: &Row) -> bool {
+        if !self.zero(value) {
+            return false;
+        }
+        let own = self.live_rows(self.fact_of(value));
+        if own.iter().any(|own| Row::ptr_eq(own, row)) {
+            return true;
+        }
+        let own: BTreeSet<Label> = own
+            .iter()
+            .flat_map(|row| row.iter())
+            .map(|&label| self.labels.find(label))
+            .collect();
+        row.iter()
+            .map(|&label| self.labels.find(label))
+            .all(|root| root == FROZEN || own.contains(&root))
+    }
+
+    /// Whether a result of tensors combined element by element is zero along each of its rows, by which of the tensors
+    /// are zero along it.
+    fn element_by_element(&self, tensors: &[ValueId], holds: impl Fn(&[bool]) -> bool) -> bool {
+        let mut all = true;
+        for output in self.outputs() {
+            each_tensor(output, &mut |axes| {
+                for axis in (0..axes.rank()).filter(|&axis| axes.row(axis).is_some_and(|row| self.live(row))) {
+                    // Axes are aligned at the last one; a tensor that is stretched along an axis has no row there.
+                    let from_last = axes.rank() - axis;
+                    let zero = tensors.iter().map(|&value| match self.fact_of(value) {
+                        Fact::Tensor(own) => {
+                            let own = own
+                                .axes
+                                .rank()
+                                .checked_sub(from_last)
+                                .and_then(|axis| own.axes.row(axis));
+                            self.zero(value) && own.is_some()
+                        }
+                        _ => false,
+                    });
+                    all &= holds(&zero.collect::<Vec<_>>());
+                }
+            });
+        }
+        all
+    }
+
+    /// Whether the outputs are zero at the channels that go, after the rule has run.
     pub(super) fn gives_zero(&self, zeros: Zeros) -> bool {
-        let labelled = self.outputs().first().map_or(0, labels_in);
-        let tensors = self.node.reads();
-        let mut tensors = tensors
+        let tensors: Vec<ValueId> = self.node.reads();
+        let tensors: Vec<ValueId> = tensors
             .into_iter()
-            .filter(|&value| !matches!(self.fact_of(value), Fact::Number(_)));
-        let numbers = ["self", "other"].into_iter().any(|name| {
-            self.node
-                .arg(name)
-                .is_some_and(|arg| matches!(arg, Arg::Int(_) | Arg::Float(_)))
-                || matches!(self.fact(name), Fact::Number(_))
-        });
+            .filter(|&value| !matches!(self.fact_of(value), Fact::Number(_)))
+            .collect();
         match zeros {
             Zeros::Never => false,
             Zeros::Always => true,
-            Zeros::First => tensors.next().is_some_and(|first| self.is_zero(first, 0)),
-            Zeros::Any => tensors.any(|value| self.is_zero(value, labelled)),
-            Zeros::All => !numbers && tensors.all(|value| self.is_zero(value, labelled)),
-            Zeros::Weight => match self.node.value("weight").or(self.node.value("mat2")) {
-                Some(weight) => {
-                    let bias = self
-                        .node
-                        .value(if self.node.short() == "addmm" { "self" } else { "bias" });
-                    let zero = |value: ValueId| self.traits[value.0 as usize].zero;
-                    zero(weight) && bias.is_none_or(zero) && labelled <= 1
-                }
-                None => tensors.next().is_some_and(|first| self.is_zero(first, 0)),
+            Zeros::First => tensors.first().is_some_and(|&first| self.kept_zero(first)),
+            Zeros::Each => tensors
+                .iter()
+                .all(|&value| self.zero(value) || self.live_rows(self.fact_of(value)).is_empty()),
+            Zeros::Any => self.element_by_element(&tensors, |zero| zero.contains(&true)),
+            Zeros::All => !self.adds_number() && self.element_by_element(&tensors, |zero| !zero.contains(&false)),
+            Zeros::Weight => self.weighted_zero(),
+            Zeros::Start => match self.node.arg("hx") {
+                Some(Arg::List(_)) => self.zero_items("hx").into_iter().all(|zero| zero),
+                _ => self.zero_argument("hx"),
             },
         }
+    }
+
+    /// Whether what is made of one value alone is zero where that is.
+    fn kept_zero(&self, first: ValueId) -> bool {
+        if !self.zero(first) {
+            return false;
+        }
+        let own = self.live_rows(self.fact_of(first)).len();
+        self.outputs().iter().all(|output| {
+            let rows = self.live_rows(output);
+            // A row twice (one channel against every other) is zero along one of them only.
+            let more = !matches!(output, Fact::List(_)) && rows.len() > own;
+            !more && rows.iter().all(|row| self.zero_along(first, row))
+        })
+    }
+
+    /// Whether a number stands where a tensor would be added.
+    fn adds_number(&self) -> bool {
+        let operands = ["self", "other", "src", "end", "tensor1", "tensor2"];
+        operands.into_iter().any(|name| {
+            let literal = matches!(self.node.arg(name), Some(Arg::Int(_) | Arg::Float(_) | Arg::Bool(_)));
+            literal || matches!(self.fact(name), Fact::Number(_))
+        })
+    }
+
+    /// Whether `weight · input + bias` is zero: along each row the weight is or the input, and so is all that is added.
+    fn weighted_zero(&self) -> bool {
+        let weight = self.node.value("weight").or(self.node.value("mat2"));
+        let bias = match self.node.short() {
+            "addmm" => "self",
+            _ => "bias",
+        };
+        let (input, bias) = (self.node.value("input"), self.node.value(bias));
+        let mean = self.node.value("running_mean");
+        let rows: Vec<Row> = self
+            .outputs()
+            .iter()
+            .flat_map(|output| self.live_rows(output))
+            .collect();
+        rows.iter().all(|row| {
+            let along = |value: Option<ValueId>| value.is_some_and(|value| self.zero_along(value, row));
+            let adds_none = |value: Option<ValueId>| value.is_none() || along(value);
+            adds_none(bias) && (along(weight) || (along(input) && adds_none(mean)))
+        })
     }
 
     /// Whether every value that the node reads is computed from parameters and constants alone.
@@ -100,17 +212,16 @@ impl Site<'_> {
     /// What follows for the outputs, by the table's word on zeros.
     pub(crate) fn made(&self, zeros: Zeros) -> Trait {
         Trait {
-            zero: self.gives_zero(zeros),
+            zero: !self.shifted && self.gives_zero(zeros),
             fixed: self.reads_fixed(),
         }
     }
 }
 
-/// How many axes of a value have labels.
-fn labels_in(fact: &Fact) -> usize {
+fn each_tensor(fact: &Fact, visit: &mut dyn FnMut(&Axes)) {
     match fact {
-        Fact::Tensor(tensor) => tensor.axes.rows.iter().flatten().count(),
-        Fact::List(items) => items.iter().map(labels_in).max().unwrap_or(0),
-        _ => 0,
+        Fact::Tensor(tensor) => visit(&tensor.axes),
+        Fact::List(items) => items.iter().for_each(|item| each_tensor(item, visit)),
+        _ => {}
     }
 }

@@ -200,7 +200,7 @@ fn step(walked: &mut Walked, id: NodeId, node: &Node, split: Split, options: &Op
         options.grouped.contains(&id),
     );
     let result = match op {
-        Some(op) => (op.rule)(&mut site),
+        Some(op) => (op.rule)(&mut site).and_then(|()| site.settle()),
         None => Err(Trouble("has no label rule".into())),
     };
     let made = match &result {
@@ -247,8 +247,13 @@ fn step(walked: &mut Walked, id: NodeId, node: &Node, split: Split, options: &Op
         outputs
     };
     for (&value, fact) in node.outputs.iter().zip(outputs) {
+        // Positions (of a maximum) are whole numbers, and zero for no channel that goes.
+        let whole = matches!(&fact, Fact::Tensor(tensor) if !tensor.dtype.is_float());
+        walked.traits[value.0 as usize] = Trait {
+            zero: made.zero && !whole,
+            ..made
+        };
         walked.facts[value.0 as usize] = fact;
-        walked.traits[value.0 as usize] = made;
     }
 }
 

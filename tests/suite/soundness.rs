@@ -46,6 +46,179 @@ const CASES: &[Case] = &[
          add(self=a, other=b)",
         &[8],
     ),
+    (
+        "a group norm over features that are no channels",
+        "h = linear(input=~1x4x16, weight=@32x16); group_norm(input=h, num_groups=2, weight=@4, bias=@4, eps=0.01)",
+        &[],
+    ),
+    (
+        "a batch norm in evaluation mode over features that are no channels",
+        "h = linear(input=~2x4x16, weight=@32x16);
+         batch_norm(input=h, weight=@4, bias=@4, running_mean=@4, running_var=@4, training=False, momentum=0.1, eps=0.01, \
+         cudnn_enabled=False)",
+        &[32],
+    ),
+    (
+        "the place of each channel's largest value, looked up in a table",
+        "x = ~1x3x4x4; heat = conv2d(input=x, weight=@8x3x1x1); flat = flatten(self=heat, start_dim=2);
+         i = argmax(self=flat, dim=-1); e = embedding(weight=@16x4, indices=i); mean(self=e, dim=[2])",
+        &[8],
+    ),
+    (
+        "values at the places of each channel's largest ones",
+        "x = ~1x3x4x4; heat = conv2d(input=x, weight=@8x3x1x1); flat = flatten(self=heat, start_dim=2);
+         v, i = topk(self=flat, k=4, dim=-1); grid = expand_as(self=~1x1x16, other=flat);
+         gather(self=grid, dim=2, index=i)",
+        &[8],
+    ),
+    (
+        "values of a tensor that cannot shrink at such places",
+        "x = ~1x3x4x4; heat = conv2d(input=x, weight=@8x3x1x1); flat = flatten(self=heat, start_dim=2);
+         v, i = topk(self=flat, k=4, dim=-1); gather(self=~1x8x16, dim=2, index=i)",
+        &[],
+    ),
+    (
+        "differences of neighbours, the first of them from another tensor",
+        "diff(self=~1x4*x3, prepend=~1x4*x1, dim=2)",
+        &[4],
+    ),
+    (
+        "differences of neighbours, the first of them from a tensor that cannot shrink",
+        "diff(self=~1x4x3, prepend=~1x4*x1, dim=2)",
+        &[],
+    ),
+    (
+        "a bilinear layer over tokens that may go",
+        "bilinear(input1=~2x5*x4, input2=~2x5*x3, weight=@6x4x3)",
+        &[5],
+    ),
+    (
+        "windows added up for samples that may go",
+        "col2im(self=~4*x8x4, output_size=[3, 3], kernel_size=[2, 2], dilation=[1, 1], padding=[0, 0], stride=[1, 1])",
+        &[4],
+    ),
+    (
+        "gates that leave one channel each",
+        "x = conv2d(input=~1x3x2x2, weight=@6x3x1x1); a, b, c = split_with_sizes(self=x, split_sizes=[2, 2, 2], dim=1);
+         p = glu(self=a, dim=1); q = glu(self=b, dim=1); r = glu(self=c, dim=1); cat(tensors=[p, q, r], dim=1)",
+        &[],
+    ),
+    (
+        "windows that leave one channel each",
+        "x = conv1d(input=~1x3x4, weight=@8x3x1); a, b = split_with_sizes(self=x, split_sizes=[4, 4], dim=1);
+         p = col2im(self=a, output_size=[3, 3], kernel_size=[2, 2], dilation=[1, 1], padding=[0, 0], stride=[1, 1]);
+         q = col2im(self=b, output_size=[3, 3], kernel_size=[2, 2], dilation=[1, 1], padding=[0, 0], stride=[1, 1]);
+         cat(tensors=[p, q], dim=1)",
+        &[],
+    ),
+    (
+        "a layer norm beside channels shifts those that are zero",
+        "x = ~1x3x4x4; a = conv2d(input=x, weight=@8x3x1x1); b = conv2d(input=x, weight=@8x3x1x1);
+         flat = flatten(self=a, start_dim=2); y = layer_norm(input=flat, normalized_shape=[16], weight=@16, bias=@16);
+         gate = sigmoid(self=b); z = flatten(self=gate, start_dim=2); turned = transpose(self=y, dim0=1, dim1=2);
+         matmul(self=turned, other=z)",
+        &[],
+    ),
+    (
+        "a linear layer beside channels shifts those that are zero",
+        "x = ~1x3x4x4; a = conv2d(input=x, weight=@8x3x1x1); b = conv2d(input=x, weight=@8x3x1x1);
+         flat = flatten(self=a, start_dim=2); y = linear(input=flat, weight=@1x16, bias=@1);
+         gate = sigmoid(self=b); z = flatten(self=gate, start_dim=2); turned = transpose(self=y, dim0=1, dim1=2);
+         matmul(self=turned, other=z)",
+        &[],
+    ),
+    (
+        "a linear layer without bias keeps zeros beside it",
+        "x = ~1x3x4x4; a = conv2d(input=x, weight=@8x3x1x1); b = conv2d(input=x, weight=@8x3x1x1);
+         flat = flatten(self=a, start_dim=2); y = linear(input=flat, weight=@1x16);
+         gate = sigmoid(self=b); z = flatten(self=gate, start_dim=2); turned = transpose(self=y, dim0=1, dim1=2);
+         matmul(self=turned, other=z)",
+        &[8],
+    ),
+    (
+        "one channel stretched over those of another tensor",
+        "x = ~1x3x4x4; g = conv2d(input=x, weight=@1x3x1x1); y = conv2d(input=x, weight=@8x3x1x1); y = sigmoid(self=y);
+         wide = expand_as(self=g, other=y); einsum(equation=\"bchw,bchw->bhw\", tensors=[wide, y])",
+        &[],
+    ),
+    (
+        "rows of a table at places that may go",
+        "x = ~1x3x4x4; heat = conv2d(input=x, weight=@8x3x1x1); flat = flatten(self=heat, start_dim=2);
+         i = argmax(self=flat, dim=-1); rows = index(self=@16x3, indices=[i]);
+         z = conv2d(input=x, weight=@8x3x1x1); z = sigmoid(self=z); z = flatten(self=z, start_dim=2);
+         einsum(equation=\"bcd,bct->btd\", tensors=[rows, z])",
+        &[3],
+    ),
+    (
+        "states that start at zero stay zero",
+        "h = zeros(size=[1, 2, 3]); c = zeros(size=[1, 2, 3]);
+         o, h, c = lstm(input=~2x5x4, hx=[h, c], params=[@12x4, @12x3, @12, @12], has_biases=True, num_layers=1, \
+         dropout=0.0, train=False, bidirectional=False, batch_first=True);
+         last = permute(self=h, dims=[1, 2, 0]); bmm(self=o, mat2=last)",
+        &[3],
+    ),
+    (
+        "states that do not start at zero",
+        "h = sigmoid(self=~1x2x3*); c = zeros(size=[1, 2, 3]);
+         o, h, c = lstm(input=~2x5x4, hx=[h, c], params=[@12x4, @12x3, @12, @12], has_biases=True, num_layers=1, \
+         dropout=0.0, train=False, bidirectional=False, batch_first=True);
+         last = permute(self=h, dims=[1, 2, 0]); bmm(self=o, mat2=last)",
+        &[],
+    ),
+    (
+        "bounds without zero",
+        "x = ~1x3x4x4; a = conv2d(input=x, weight=@8x3x1x1); a = hardtanh(self=a, min_val=0.5, max_val=1.0);
+         b = conv2d(input=x, weight=@8x3x1x1); b = sigmoid(self=b);
+         einsum(equation=\"bchw,bchw->bhw\", tensors=[a, b])",
+        &[],
+    ),
+    (
+        "bounds around zero",
+        "x = ~1x3x4x4; a = conv2d(input=x, weight=@8x3x1x1); a = hardtanh(self=a, min_val=-0.5, max_val=1.0);
+         b = conv2d(input=x, weight=@8x3x1x1); b = sigmoid(self=b);
+         einsum(equation=\"bchw,bchw->bhw\", tensors=[a, b])",
+        &[8],
+    ),
+    (
+        "zero along an axis that cannot shrink, stretched over one that may",
+        "gate = sigmoid(self=~1x4x3*); scaled = mul(self=~1x4*x1, other=gate); other = sigmoid(self=~1x4x3*);
+         einsum(equation=\"bcd,bcd->bc\", tensors=[scaled, other])",
+        &[],
+    ),
+    (
+        "the places of smallest values are not zero",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); x = flatten(self=x, start_dim=2); v, i = cummax(self=x, dim=2);
+         i = to(self=i, dtype=6); z = sigmoid(self=x); einsum(equation=\"bct,bct->bt\", tensors=[i, z])",
+        &[],
+    ),
+    (
+        "a transposed convolution with a weight that is never zero",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); x = sigmoid(self=x); w = exp(self=@8x4x2x2);
+         conv_transpose2d(input=x, weight=w)",
+        &[4],
+    ),
+    (
+        "a grouped transposed convolution with a weight that is never zero",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); x = sigmoid(self=x); w = exp(self=@8x4x2x2);
+         conv_transpose2d(input=x, weight=w, groups=2)",
+        &[4],
+    ),
+    (
+        "a grouped convolution with a weight that is never zero",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); x = sigmoid(self=x); w = exp(self=@6x4x1x1);
+         conv2d(input=x, weight=w, groups=2)",
+        &[6],
+    ),
+    (
+        "a bilinear layer with a weight that is never zero",
+        "x = sigmoid(self=~2x4*); w = exp(self=@5x4x3); bilinear(input1=x, input2=~2x3, weight=w)",
+        &[5],
+    ),
+    (
+        "the least norm of a parameter without one of its positions",
+        "w = linalg_vector_norm(self=@4x3, ord=-1.0, dim=[0]); mul(self=~2x1, other=w)",
+        &[3],
+    ),
 ];
 
 fn compose<'e>(calls: &'static str, evaluator: &'e dyn Evaluate) -> Composer<'e> {
