@@ -1,6 +1,6 @@
 //! The labels that a value carries, one optional row an axis, and how rows follow a change of shape.
 
-use super::{FREE, FROZEN, Label, Labels, Parts, Reason};
+use super::{FREE, FROZEN, Label, Labels, MOST_ELEMENTS, Parts, Reason};
 use std::rc::Rc;
 
 /// The labels along one axis.
@@ -155,6 +155,11 @@ fn carry(
         && row.len() == to.shape[target.start + only]
     {
         to.rows[target.start + only] = Some(row);
+        return;
+    }
+    if from.shape[source.clone()].iter().product::<usize>() > MOST_ELEMENTS {
+        let what = "moves too many of them";
+        labels.freeze(&row, Reason { what, ..reason });
         return;
     }
     let elements = spread(&row, &from.shape[source.clone()], axis - source.start);

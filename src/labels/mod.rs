@@ -24,6 +24,10 @@ pub type Label = u32;
 
 /// The label of everything that may not be removed.
 pub const FROZEN: Label = 0;
+/// As many elements are labelled one by one, where an operator mixes axes; more are frozen.
+pub const MOST_ELEMENTS: usize = 1 << 26;
+/// As many labels are made. More need more memory than the labels of any model that would run.
+const MOST_LABELS: usize = 1 << 27;
 /// Stands for zeros while labels are moved element by element; no row of a value holds it.
 const FREE: Label = 1;
 
@@ -151,6 +155,11 @@ impl Labels {
         let &first = self.first.get(&(param, axis))?;
         let at = self.axes.partition_point(|&(_, _, known, _)| known < first);
         Some((first..first + self.axes[at].3 as Label).collect())
+    }
+
+    /// Whether there is room for the labels of an axis of this extent. One without labels keeps its size.
+    pub fn room(&self, extent: usize) -> bool {
+        extent <= MOST_LABELS.saturating_sub(self.len())
     }
 
     /// New labels that stand for no parameter: padding and zeros, which go with whatever they meet.

@@ -2,6 +2,7 @@
 
 use super::elementwise::broadcast;
 use super::linear::multiply;
+use super::site::product;
 use super::{Fact, Op, Site, Sizes, Trouble};
 use crate::labels::Axes;
 
@@ -66,8 +67,8 @@ fn scaled_dot_product_macs(site: &Site) -> u64 {
         return 0;
     };
     let tokens = |axes: &Axes| axes.shape.iter().rev().nth(1).map_or(0, |&n| n as u64);
-    let scores: u64 = query.axes.shape.iter().map(|&n| n as u64).product::<u64>() * tokens(&key.axes);
-    scores + site.out_elements() * tokens(&key.axes)
+    let elements = product(&query.axes.shape).saturating_add(site.out_elements());
+    elements.saturating_mul(tokens(&key.axes))
 }
 
 /// The fused fast path asks for one width everywhere: input, heads and output keep it.
@@ -112,8 +113,8 @@ fn fused_macs(site: &Site) -> u64 {
     let Ok(query) = site.tensor("query") else { return 0 };
     match query.axes.shape[..] {
         [batch, tokens, width] => {
-            let (batch, tokens, width) = (batch as u64, tokens as u64, width as u64);
-            4 * batch * tokens * width * width + 2 * batch * tokens * tokens * width
+            let each = product(&[4, width]).saturating_add(product(&[2, tokens]));
+            product(&[batch, tokens, width]).saturating_mul(each)
         }
         _ => 0,
     }

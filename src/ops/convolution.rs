@@ -3,6 +3,7 @@
 //! A filter's labels are those of weight axis 0 (axis 1 when transposed); each input channel is tied to the other weight
 //! axis. The groups of a grouped convolution take the same positions of its input, and lose equally many filters.
 
+use super::site::product;
 use super::{Fact, Op, Site, Sizes, Trouble, Zeros};
 use crate::labels::{Axes, Label};
 
@@ -94,7 +95,7 @@ fn convolution(site: &mut Site) -> Result<(), Trouble> {
     let made = if transposed {
         filters_transposed(site, &input.axes, &weight, channel, groups)
     } else {
-        filters(site, &input.axes, &weight, channel, groups)
+        filters(site, &input.axes, &weight, channel, groups)?
     };
     let mut output = Axes::fixed(shape);
     for axis in 0..channel {
@@ -112,7 +113,13 @@ fn convolution(site: &mut Site) -> Result<(), Trouble> {
 }
 
 /// Labels of the outputs; ties those of the inputs. Weight `[out, in / groups, …]`.
-fn filters(site: &mut Site, input: &Axes, weight: &Axes, channel: usize, groups: usize) -> Option<Vec<Label>> {
+fn filters(
+    site: &mut Site,
+    input: &Axes,
+    weight: &Axes,
+    channel: usize,
+    groups: usize,
+) -> Result<Option<Vec<Label>>, Trouble> {
     let (x, out) = (input.row(channel).cloned(), weight.row(0).cloned());
     let per_group = weight.shape[1];
     let zero = site.zero_argument("weight") || site.zero_argument("input");
@@ -121,29 +128,31 @@ fn filters(site: &mut Site, input: &Axes, weight: &Axes, channel: usize, groups:
     } else if per_group == 1 && !site.grouped {
         // Depthwise: each filter reads one channel and goes with it.
         let repeated = x.map(|row| repeat_each(&row, weight.shape[0] / groups).into());
-        return site
-            .join(out.as_ref(), repeated.as_ref(), "filters each channel on its own")
-            .map(|row| row.to_vec());
+        let made = site.join(out.as_ref(), repeated.as_ref(), "filters each channel on its own");
+        return Ok(made.map(|row| row.to_vec()));
     } else {
         if let Some(row) = &x {
             site.labels.note_multiple(site.id, row, groups);
         }
         if site.tie_groups {
-            let block = x.map(|row| {
-                site.tie_blocks(&row, groups, "reads the same positions in each of its groups")
-                    .into()
-            });
+            let same = "reads the same positions in each of its groups";
+            let block = match x {
+                Some(row) => Some(site.tie_blocks(&row, groups, same)?.into()),
+                None => None,
+            };
             site.sum_over(block.as_ref(), weight.row(1), zero, SUMS);
         } else {
             site.freeze_axes(weight, [1], SUMS);
         }
     }
-    let out = out?.to_vec();
+    let Some(out) = out.map(|row| row.to_vec()) else {
+        return Ok(None);
+    };
     if groups > 1 {
         let blocks = out.chunks(out.len() / groups).map(<[Label]>::to_vec).collect();
         site.labels.balance(site.id, blocks);
     }
-    Some(out)
+    Ok(Some(out))
 }
 
 /// The same for a transposed convolution, weight `[in, out / groups, …]`.
@@ -220,9 +229,9 @@ fn macs(site: &Site) -> u64 {
     let (Ok(input), Ok(weight)) = (site.tensor("input"), site.tensor("weight")) else {
         return 0;
     };
-    let each: u64 = weight.axes.shape[1..].iter().map(|&n| n as u64).product();
+    let each = product(&weight.axes.shape[1..]);
     if transposed(site) {
-        return input.axes.shape.iter().map(|&n| n as u64).product::<u64>() * each;
+        return product(&input.axes.shape).saturating_mul(each);
     }
-    site.out_elements() * each
+    site.out_elements().saturating_mul(each)
 }

@@ -46,8 +46,10 @@ fn filled(site: &mut Site) -> Result<(), Trouble> {
     // Zeros shrink with whatever they meet.
     if site.node.short().ends_with("zeros") {
         for axis in 0..axes.rank() {
-            let row = site.labels.fresh(axes.shape[axis]).into();
-            axes = axes.with_row(axis, Some(row));
+            if site.labels.room(axes.shape[axis]) {
+                let row = site.labels.fresh(axes.shape[axis]).into();
+                axes = axes.with_row(axis, Some(row));
+            }
         }
     }
     site.give_tensor(axes, dtype);
@@ -100,11 +102,14 @@ fn copy(site: &mut Site) -> Result<(), Trouble> {
 fn scatter(site: &mut Site) -> Result<(), Trouble> {
     let (base, mut part) = (site.tensor("self")?, site.tensor("src")?.axes);
     let axis = site.axis("dim", base.axes.rank())?;
-    if site.node.short() == "select_scatter" {
+    if site.node.short() == "select_scatter" && axis <= part.rank() {
         part.shape.insert(axis, 1);
         part.rows.insert(axis, None);
     }
     let mut axes = base.axes;
+    if part.rank() != axes.rank() {
+        return Trouble::new("replaces a part of other axes");
+    }
     site.freeze_axes(&axes, [axis], "replaces a part of it");
     site.freeze_axes(&part, [axis], "replaces a part of another tensor");
     axes.rows[axis] = None;

@@ -84,7 +84,8 @@ fn bilinear(site: &mut Site) -> Result<(), Trouble> {
 
 fn bilinear_macs(site: &Site) -> u64 {
     let Ok(weight) = site.tensor("weight") else { return 0 };
-    site.out_elements() * weight.axes.shape.iter().skip(1).map(|&n| n as u64).product::<u64>()
+    site.out_elements()
+        .saturating_mul(super::site::product(&weight.axes.shape[1..]))
 }
 
 fn factors(site: &Site) -> (&'static str, &'static str) {
@@ -174,12 +175,14 @@ pub(super) fn multiply(site: &mut Site, left: &Axes, right: &Axes, zero: bool) -
 
 fn linear_macs(site: &Site) -> u64 {
     let Ok(weight) = site.tensor("weight") else { return 0 };
-    site.out_elements() * weight.axes.shape.get(1).map_or(0, |&n| n as u64)
+    site.out_elements()
+        .saturating_mul(weight.axes.shape.get(1).map_or(0, |&n| n as u64))
 }
 
 fn product_macs(site: &Site) -> u64 {
     let Ok((left, _)) = operands(site) else { return 0 };
-    site.out_elements() * left.axes.shape.last().map_or(0, |&n| n as u64)
+    site.out_elements()
+        .saturating_mul(left.axes.shape.last().map_or(0, |&n| n as u64))
 }
 
 /// The letters of each operand and of the output of an `einsum` without ellipsis.
@@ -278,5 +281,5 @@ fn einsum_macs(site: &Site) -> u64 {
                 .zip(tensor.axes.shape.iter().map(|&extent| extent as u64)),
         );
     }
-    extents.values().product()
+    extents.into_values().fold(1, u64::saturating_mul)
 }

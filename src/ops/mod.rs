@@ -24,7 +24,7 @@ mod zeros;
 
 pub use fact::{Fact, Number, TensorFact};
 pub use site::{Site, Trouble};
-pub(crate) use site::{site_for, wrap_axis};
+pub(crate) use site::{elements, site_for, wrap_axis};
 pub use zeros::{Trait, Zeros};
 
 use std::collections::BTreeMap;

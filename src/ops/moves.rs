@@ -64,7 +64,8 @@ pub(super) fn input(site: &Site) -> Result<TensorFact, Trouble> {
 
 /// Fills in one -1 of a requested shape.
 fn resolve(asked: &[i64], elements: usize) -> Result<Vec<usize>, Trouble> {
-    let known: i64 = asked.iter().filter(|&&extent| extent >= 0).product();
+    let known = asked.iter().filter(|&&extent| extent >= 0);
+    let known = known.copied().try_fold(1_i64, i64::checked_mul).unwrap_or(i64::MAX);
     let holes = asked.iter().filter(|&&extent| extent < 0).count();
     let fits = match holes {
         0 => known as usize == elements,

@@ -3,6 +3,8 @@
 use super::moves::input;
 use super::{Fact, Op, Site, Sizes, TensorFact, Trouble, Zeros};
 use crate::labels::{Axes, Row};
+use std::iter::StepBy;
+use std::ops::Range;
 
 pub(super) const OPS: &[Op] = &[
     Op::new("aten::chunk", parts).zero(Zeros::First),
@@ -58,6 +60,9 @@ pub(super) const OPS: &[Op] = &[
     Op::new("aten::constant_pad_nd", pad).sized(&[Sizes::Padding("pad")]),
 ];
 
+/// As many parts are told apart.
+const MOST_PARTS: i64 = 1 << 16;
+
 /// `chunk`, `split` and `split_with_sizes`. Equal parts keep the same positions, so that the same call still gives equal
 /// parts when the model has shrunk.
 fn parts(site: &mut Site) -> Result<(), Trouble> {
@@ -67,21 +72,22 @@ fn parts(site: &mut Site) -> Result<(), Trouble> {
     let (sizes, equal) = match site.node.short() {
         "split_with_sizes" | "unsafe_split_with_sizes" => (site.ints("split_sizes")?, false),
         "split" | "unsafe_split" => match site.optional_ints("split_size")? {
-            Some(size) if size.len() == 1 => (even(extent, size[0]), true),
+            Some(size) if size.len() == 1 => (even(extent, size[0])?, true),
             _ => (site.ints("split_sizes").or_else(|_| site.ints("split_size"))?, false),
         },
         _ => {
-            let chunks = site.int("chunks")?.max(1);
-            (even(extent, (extent as i64 + chunks - 1) / chunks), true)
+            let chunks = usize::try_from(site.int("chunks")?).unwrap_or(0).max(1);
+            (even(extent, extent.div_ceil(chunks) as i64)?, true)
         }
     };
-    if sizes.iter().any(|&size| size < 0) || sizes.iter().sum::<i64>() != extent as i64 {
+    let sum = sizes.iter().try_fold(0_i64, |sum, &size| sum.checked_add(size));
+    if sizes.iter().any(|&size| size < 0) || sum != Some(extent as i64) {
         return Trouble::new(format!("parts {sizes:?} do not fill an axis of {extent}"));
     }
     let row = input.axes.row(axis).cloned();
     if let (Some(row), true) = (&row, equal) {
         if sizes.windows(2).all(|pair| pair[0] == pair[1]) {
-            site.tie_blocks(row, sizes.len(), "splits them into equal parts");
+            site.tie_blocks(row, sizes.len(), "splits them into equal parts")?;
         } else {
             let why = site.why("splits them into parts of which the last is smaller");
             site.labels.freeze(row, why);
@@ -98,6 +104,9 @@ fn parts_at(site: &mut Site) -> Result<(), Trouble> {
     let extent = input.axes.shape.get(axis).copied().unwrap_or(0) as i64;
     let sizes = if site.node.arg("sections").is_some() {
         let sections = site.int("sections")?.max(1);
+        if sections > MOST_PARTS {
+            return Trouble::new(format!("{sections} parts"));
+        }
         let each = |part| extent / sections + i64::from(part < extent % sections);
         (0..sections).map(each).collect()
     } else {
@@ -131,13 +140,14 @@ fn give_parts(site: &mut Site, input: &TensorFact, axis: usize, sizes: Vec<i64>)
     site.give([Fact::List(outputs)]);
 }
 
-fn even(extent: usize, size: i64) -> Vec<i64> {
+fn even(extent: usize, size: i64) -> Result<Vec<i64>, Trouble> {
     let size = size.max(1);
     let extent = extent as i64;
-    (0..extent)
-        .step_by(size as usize)
-        .map(|start| size.min(extent - start))
-        .collect()
+    if extent / size > MOST_PARTS {
+        return Trouble::new(format!("{} parts", extent / size));
+    }
+    let starts = (0..extent).step_by(size as usize);
+    Ok(starts.map(|start| size.min(extent - start)).collect())
 }
 
 fn unbind(site: &mut Site) -> Result<(), Trouble> {
@@ -146,6 +156,9 @@ fn unbind(site: &mut Site) -> Result<(), Trouble> {
     site.freeze_axes(&input.axes, [axis], "takes it apart");
     let mut axes = input.axes;
     let count = axes.shape.remove(axis);
+    if count as i64 > MOST_PARTS {
+        return Trouble::new(format!("{count} parts"));
+    }
     axes.rows.remove(axis);
     site.give([Fact::List(vec![Fact::tensor(axes, input.dtype); count])]);
     Ok(())
@@ -165,7 +178,7 @@ fn slice(site: &mut Site) -> Result<(), Trouble> {
     // A list of sizes is sliced by the same operator.
     if let Fact::List(items) = site.fact("l") {
         let kept = bounds(site, items.len())?;
-        site.give([Fact::List(kept.into_iter().map(|at| items[at].clone()).collect())]);
+        site.give([Fact::List(kept.map(|at| items[at].clone()).collect())]);
         return Ok(());
     }
     let input = input(site)?;
@@ -178,28 +191,34 @@ fn slice(site: &mut Site) -> Result<(), Trouble> {
 }
 
 /// The positions from `start` to `end`, counted from either side.
-fn bounds(site: &Site, extent: usize) -> Result<Vec<usize>, Trouble> {
+fn bounds(site: &Site, extent: usize) -> Result<StepBy<Range<usize>>, Trouble> {
     let extent = extent as i64;
     let clamp = |at: i64| if at < 0 { (at + extent).max(0) } else { at.min(extent) };
     let start = clamp(site.int_or("start", 0)?);
     let end = clamp(site.int_or("end", i64::MAX)?).max(start);
     let step = site.int_or("step", 1)?.max(1) as usize;
-    Ok((start as usize..end as usize).step_by(step).collect())
+    Ok((start as usize..end as usize).step_by(step))
 }
 
 fn narrow(site: &mut Site) -> Result<(), Trouble> {
     let input = input(site)?;
     let axis = site.axis("dim", input.axes.rank())?;
     let (start, length) = (site.int("start")?.max(0) as usize, site.int("length")?.max(0) as usize);
-    if start + length > input.axes.shape[axis] {
+    if start.saturating_add(length) > input.axes.shape[axis] {
         return Trouble::new("reaches over the end of its axis");
     }
-    cut(site, input, axis, (start..start + length).collect())
+    cut(site, input, axis, start..start + length)
 }
 
-fn cut(site: &mut Site, input: TensorFact, axis: usize, kept: Vec<usize>) -> Result<(), Trouble> {
-    let row = input.axes.row(axis).map(|row| kept.iter().map(|&at| row[at]).collect());
-    let axes = part(&input.axes, axis, kept.len(), row);
+fn cut(
+    site: &mut Site,
+    input: TensorFact,
+    axis: usize,
+    kept: impl ExactSizeIterator<Item = usize>,
+) -> Result<(), Trouble> {
+    let extent = kept.len();
+    let row = input.axes.row(axis).map(|row| kept.map(|at| row[at]).collect());
+    let axes = part(&input.axes, axis, extent, row);
     site.give_tensor(axes, input.dtype);
     Ok(())
 }
@@ -225,14 +244,16 @@ fn pad(site: &mut Site) -> Result<(), Trouble> {
         if before == 0 && after == 0 {
             continue;
         }
-        let extent = axes.shape[axis] as i64 + before + after;
+        let extent = (axes.shape[axis] as i64).checked_add(before);
+        let extent = extent.and_then(|extent| extent.checked_add(after)).unwrap_or(0);
         if extent < 1 {
-            return Trouble::new("nothing is left");
+            return Trouble::new("nothing is left, or more than any tensor holds");
         }
         let row = axes.rows[axis].take();
         axes.shape[axis] = extent as usize;
         if let Some(row) = row {
-            if !(constant && zero) || before < 0 || after < 0 {
+            let room = site.labels.room(extent as usize);
+            if !(constant && zero && room) || before < 0 || after < 0 {
                 let why = site.why("cuts it, or pads it with something other than zeros");
                 site.labels.freeze(&row, why);
                 continue;

@@ -3,6 +3,7 @@
 //! A hidden unit is one position in every gate, of every layer and direction: the module has one hidden size, and one
 //! tensor holds the state of them all. Without parameters its state stays zero when it starts at zero, whatever it reads.
 
+use super::site::product;
 use super::{Fact, Op, Site, TensorFact, Trouble, Zeros};
 use crate::labels::{Axes, Row, concat};
 
@@ -33,9 +34,10 @@ struct Cell {
 
 fn cells(site: &Site) -> Result<(Vec<Cell>, usize), Trouble> {
     let directions = if site.flag("bidirectional") { 2 } else { 1 };
-    let count = usize::try_from(site.int("num_layers")?).unwrap_or(0) * directions;
     let each = if site.flag("has_biases") { 4 } else { 2 };
     let params = site.tensors("params")?;
+    let count = usize::try_from(site.int("num_layers")?).unwrap_or(0);
+    let count = count.min(params.len()) * directions;
     if count == 0 || params.len() != count * each {
         return Trouble::new(format!(
             "{} weights for {count} cells: projections have no rule",
@@ -82,8 +84,10 @@ fn recurrent(site: &mut Site) -> Result<(), Trouble> {
     for cell in &cells {
         unit = site.join(unit.as_ref(), cell.hidden.axes.row(1), STEPS);
         for gate in [&cell.input, &cell.hidden].into_iter().chain(&cell.biases) {
-            let block = gate.axes.row(0).cloned();
-            let block = block.map(|row| Row::from(site.tie_blocks(&row, gates, "gates each of them")));
+            let block = match gate.axes.row(0) {
+                Some(row) => Some(Row::from(site.tie_blocks(row, gates, "gates each of them")?)),
+                None => None,
+            };
             unit = site.join(unit.as_ref(), block.as_ref(), "gates each of them");
         }
     }
@@ -117,11 +121,12 @@ fn macs(site: &Site) -> u64 {
     let (Ok(input), Ok((cells, _))) = (site.tensor("input"), cells(site)) else {
         return 0;
     };
-    let steps: u64 = input.axes.shape.iter().rev().skip(1).map(|&n| n as u64).product();
-    let elements = |tensor: &TensorFact| tensor.axes.shape.iter().map(|&n| n as u64).product::<u64>();
-    let weights: u64 = cells
+    let Some((_, steps)) = input.axes.shape.split_last() else {
+        return 0;
+    };
+    let elements = |tensor: &TensorFact| product(&tensor.axes.shape);
+    let weights = cells
         .iter()
-        .map(|cell| elements(&cell.input) + elements(&cell.hidden))
-        .sum();
-    steps * weights
+        .flat_map(|cell| [elements(&cell.input), elements(&cell.hidden)]);
+    product(steps).saturating_mul(weights.fold(0, u64::saturating_add))
 }

@@ -167,10 +167,11 @@ fn glu(site: &mut Site) -> Result<(), Trouble> {
         return Trouble::new("the axis has no halves");
     }
     axes.shape[axis] /= 2;
-    let half = axes.rows[axis]
-        .take()
-        .map(|row| site.tie_blocks(&row, 2, "gates one half of them by the other"));
-    let axes = axes.with_row(axis, half.map(Into::into));
+    let half = match axes.rows[axis].take() {
+        Some(row) => Some(site.tie_blocks(&row, 2, "gates one half of them by the other")?.into()),
+        None => None,
+    };
+    let axes = axes.with_row(axis, half);
     site.give_tensor(axes, input.dtype);
     Ok(())
 }

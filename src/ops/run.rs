@@ -1,9 +1,10 @@
 //! Operators that move elements in ways of their own: they are run on the labels themselves.
 
 use super::moves::{MOVES, input};
+use super::site::elements;
 use super::{Fact, Number, Op, Site, TensorFact, Trouble, Zeros};
 use crate::graph::{Arg, Def, Graph, Node, NodeId, Output, Type, ValueId};
-use crate::labels::{Axes, Row, from_elements, to_elements};
+use crate::labels::{Axes, MOST_ELEMENTS, Row, from_elements, to_elements};
 use crate::tensor::{DType, Tensor};
 
 pub(super) const OPS: &[Op] = &[
@@ -30,7 +31,7 @@ fn shuffled(site: &mut Site) -> Result<(), Trouble> {
     let input = input(site)?;
     let groups = usize::try_from(site.int("groups")?).unwrap_or(1);
     if let Some(row) = input.axes.row(1).cloned() {
-        site.tie_blocks(&row, groups, "deals them out from equal blocks");
+        site.tie_blocks(&row, groups, "deals them out from equal blocks")?;
     }
     run(site)
 }
@@ -79,13 +80,16 @@ fn pixels_together(site: &mut Site) -> Result<(), Trouble> {
     Ok(())
 }
 
+/// Squares of pixels are no larger.
+const MOST_FACTOR: usize = 1 << 10;
+
 /// The tensor, the factor and the axis of channels.
 fn pixels(site: &Site, factor: &str) -> Result<(TensorFact, usize, usize), Trouble> {
     let input = input(site)?;
     let factor = usize::try_from(site.int(factor)?).unwrap_or(0);
     match input.axes.rank().checked_sub(3) {
-        Some(channel) if factor > 0 => Ok((input, factor, channel)),
-        _ => Trouble::new("squares of pixels need three axes and a factor"),
+        Some(channel) if (1..=MOST_FACTOR).contains(&factor) => Ok((input, factor, channel)),
+        _ => Trouble::new("squares of pixels need three axes and a small factor"),
     }
 }
 
@@ -109,6 +113,16 @@ pub(super) fn run(site: &mut Site) -> Result<(), Trouble> {
     };
     let input = input(site)?;
     let why = site.why(MOVES);
+    let times = match site.node.short() {
+        "repeat" => site.ints("repeats")?,
+        "tile" => site.ints("dims")?,
+        _ => Vec::new(),
+    };
+    let extents = times.into_iter().map(|times| usize::try_from(times).unwrap_or(0));
+    let extents: Vec<usize> = input.axes.shape.iter().copied().chain(extents).collect();
+    if elements(&extents).is_none_or(|elements| elements > MOST_ELEMENTS) {
+        return Trouble::new("moves too many elements");
+    }
     let labelled: Vec<Tensor> = (0..input.axes.rank())
         .filter_map(|axis| to_elements(&input.axes, axis))
         .collect();

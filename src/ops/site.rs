@@ -2,7 +2,7 @@
 
 use super::{Fact, Number, TensorFact, Trait};
 use crate::graph::{Arg, Evaluate, Graph, Node, NodeId, ParamId, ValueId};
-use crate::labels::{Axes, Label, Labels, Reason, Row, Split};
+use crate::labels::{Axes, Label, Labels, MOST_ELEMENTS, Reason, Row, Split};
 use crate::tensor::{DType, Tensor, WeightError};
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
@@ -16,6 +16,28 @@ impl Trouble {
     pub(super) fn new<T>(message: impl Into<String>) -> Result<T, Trouble> {
         Err(Trouble(message.into()))
     }
+}
+
+/// No value holds more elements: not even the sizes of a larger one can be told without overflowing.
+const MOST_IN_A_VALUE: usize = 1 << 40;
+
+/// Strides, paddings and kernels are smaller.
+const MOST_STEP: i64 = 1 << 20;
+
+/// How many elements a shape holds; none where they are more than any tensor's. An axis without elements counts as one,
+/// so that whatever it is reshaped to can be counted too.
+pub(crate) fn elements(shape: &[usize]) -> Option<usize> {
+    let all = shape
+        .iter()
+        .try_fold(1_usize, |all, &extent| all.checked_mul(extent.max(1)))?;
+    (all <= MOST_IN_A_VALUE).then_some(if shape.contains(&0) { 0 } else { all })
+}
+
+/// A product that stays at the largest number where it would be larger.
+pub(super) fn product(extents: &[usize]) -> u64 {
+    extents
+        .iter()
+        .fold(1, |all: u64, &extent| all.saturating_mul(extent as u64))
 }
 
 /// A node, the facts before it and the labels.
@@ -204,6 +226,11 @@ impl Site<'_> {
     /// A list with one number for each of `n` axes, where one number stands for all.
     pub fn ints_for(&self, name: &str, n: usize) -> Result<Vec<i64>, Trouble> {
         let ints = self.ints(name)?;
+        if ints.iter().any(|int| int.abs_diff(0) > MOST_STEP.abs_diff(0)) {
+            return Trouble::new(format!(
+                "argument `{name}` holds a number that no tensor is large enough for"
+            ));
+        }
         match ints.len() {
             1 => Ok(vec![ints[0]; n]),
             len if len == n => Ok(ints),
@@ -220,6 +247,8 @@ impl Site<'_> {
     pub fn axes(&self, name: &str, rank: usize) -> Result<Vec<usize>, Trouble> {
         match self.optional_ints(name)? {
             None => Ok((0..rank).collect()),
+            // A number may be reduced over the axis that it does not have.
+            Some(axes) if rank == 0 && axes.iter().all(|axis| [0, -1].contains(axis)) => Ok(Vec::new()),
             Some(axes) if axes.is_empty() => Ok((0..rank).collect()),
             Some(axes) => axes.into_iter().map(|axis| wrap_axis(axis, rank)).collect(),
         }
@@ -235,8 +264,15 @@ impl Site<'_> {
             crate::graph::Def::Input(_) => return Trouble::new("depends on the model's input"),
             crate::graph::Def::Node { .. } => {}
         }
+        let too_large = |value: &ValueId| {
+            let shape = self.fact_of(*value).shape();
+            shape.is_some_and(|shape| elements(shape).is_none_or(|elements| elements > MOST_ELEMENTS))
+        };
         // Sizes are known, also those of what the model is given.
-        let numbers = self.numbers_before(value);
+        let (numbers, between) = self.numbers_before(value);
+        if between.iter().any(too_large) {
+            return Trouble::new("is computed from tensors that are too large");
+        }
         let known: Vec<ValueId> = numbers.iter().map(|&(value, _)| value).collect();
         let leaves = crate::graph::graph_leaves(graph, &known, &[value]);
         if leaves
@@ -274,8 +310,8 @@ impl Site<'_> {
         self.damage.get()
     }
 
-    /// The nearest known numbers among what a value is computed from.
-    fn numbers_before(&self, value: ValueId) -> Vec<(ValueId, Tensor)> {
+    /// The nearest known numbers among what a value is computed from, and what is computed from them.
+    fn numbers_before(&self, value: ValueId) -> (Vec<(ValueId, Tensor)>, BTreeSet<ValueId>) {
         let mut seen = BTreeSet::new();
         let mut found = Vec::new();
         let mut waiting = vec![value];
@@ -291,7 +327,7 @@ impl Site<'_> {
                 _ => waiting.extend(self.graph.node(node).reads()),
             }
         }
-        found
+        (found, seen)
     }
 
     /// What two axes that meet element by element make of each other's labels: united where both may shrink, frozen where
@@ -326,13 +362,16 @@ impl Site<'_> {
     }
 
     /// Ties the blocks of a row position by position and returns one block's labels.
-    pub fn tie_blocks(&mut self, row: &[Label], blocks: usize, what: &'static str) -> Vec<Label> {
+    pub fn tie_blocks(&mut self, row: &[Label], blocks: usize, what: &'static str) -> Result<Vec<Label>, Trouble> {
         let why = self.why(what);
         let extent = row.len() / blocks.max(1);
+        if extent == 0 || extent * blocks != row.len() {
+            return Trouble::new(format!("{} positions do not form {blocks} equal blocks", row.len()));
+        }
         for at in extent..row.len() {
             self.labels.unite(row[at % extent], row[at], why);
         }
-        row[..extent].to_vec()
+        Ok(row[..extent].to_vec())
     }
 
     /// Holds the rows of the outputs against their shapes, after the rule has run. The last position of an axis cannot go,
@@ -370,7 +409,7 @@ impl Site<'_> {
     /// Elements of the first output.
     pub fn out_elements(&self) -> u64 {
         match self.outputs.first() {
-            Some(Fact::Tensor(tensor)) => tensor.axes.shape.iter().map(|&n| n as u64).product(),
+            Some(Fact::Tensor(tensor)) => product(&tensor.axes.shape),
             _ => 0,
         }
     }
@@ -382,6 +421,9 @@ fn settle(fact: &mut Fact, labels: &mut Labels, why: Reason) -> Result<(), Troub
         Fact::List(items) => return items.iter_mut().try_for_each(|item| settle(item, labels, why)),
         _ => return Ok(()),
     };
+    if elements(&axes.shape).is_none() {
+        return Trouble::new(format!("gives a tensor of {:?}, which is too large", axes.shape));
+    }
     for (slot, &extent) in axes.rows.iter_mut().zip(&axes.shape) {
         let Some(row) = slot else { continue };
         if row.len() != extent {
@@ -397,7 +439,7 @@ fn settle(fact: &mut Fact, labels: &mut Labels, why: Reason) -> Result<(), Troub
 
 /// Counts an axis from the front.
 pub(crate) fn wrap_axis(axis: i64, rank: usize) -> Result<usize, Trouble> {
-    let rank = rank.max(1) as i64;
+    let rank = rank as i64;
     let wrapped = if axis < 0 { axis + rank } else { axis };
     if (0..rank).contains(&wrapped) {
         return Ok(wrapped as usize);

@@ -49,9 +49,11 @@ fn largest_difference(after: &[Tensor], before: &[Tensor]) -> Result<f64, PruneE
             });
         }
         let (after, before) = (after.to_f64(), before.to_f64());
-        let magnitude = before.iter().fold(0.0_f64, |largest, value| largest.max(value.abs()));
+        // An infinity (a mask's) says nothing of how large the others are.
+        let finite = before.iter().filter(|value| value.is_finite());
+        let magnitude = finite.fold(0.0_f64, |largest, value| largest.max(value.abs()));
         let difference = after.iter().zip(&before).fold(0.0_f64, |largest, (a, b)| {
-            // Equal infinities (a mask's) differ by nothing; what is no number proves nothing.
+            // Equal infinities differ by nothing; what is no number proves nothing.
             let apart = if a == b { 0.0 } else { (a - b).abs() };
             if apart.is_nan() {
                 f64::INFINITY
@@ -214,4 +216,31 @@ pub fn in_float64(graph: &Graph) -> Result<Graph, WeightError> {
         }
     }
     Ok(wide)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_is_seen_beside_infinities_and_numbers_that_are_none() {
+        let of = |values: &[f64]| vec![Tensor::from_f64([values.len()], values)];
+        let (inf, nan) = (f64::INFINITY, f64::NAN);
+        for (after, before, expected) in [
+            ([-inf, 1.0], [-inf, 1.0], 0.0),
+            ([-inf, 2.0], [-inf, 1.0], 1.0),
+            ([inf, 1.0], [-inf, 1.0], inf),
+            ([3.0, 1.0], [inf, 1.0], inf),
+            ([inf, 1.0], [4.0, 1.0], inf),
+            ([-inf, inf], [-inf, inf], 0.0),
+            ([nan, 1.0], [nan, 1.0], inf),
+            ([1.0, 2.0], [1.0, 4.0], 0.5),
+        ] {
+            assert_eq!(
+                largest_difference(&of(&after), &of(&before)),
+                Ok(expected),
+                "{after:?} against {before:?}"
+            );
+        }
+    }
 }

@@ -107,8 +107,7 @@ impl Rewriter<'_> {
                     return Ok(());
                 };
                 let count = items.len();
-                for at in 0..count {
-                    let axis = input.rank() - count + at;
+                for (at, axis) in (input.rank().saturating_sub(count)..input.rank()).enumerate() {
                     if self.shrinks(input, axis) {
                         set_item(node, name, at, self.kept(input, axis).len());
                     }
@@ -124,6 +123,10 @@ impl Rewriter<'_> {
                         set_item(node, sizes, at, self.kept(part, axis).len());
                     }
                 }
+            }
+            // `split` names a list of sizes as it names one.
+            Sizes::Part { size, axis } if matches!(node.arg(size), Some(Arg::List(_))) => {
+                self.apply(Sizes::Parts { sizes: size, axis }, node)?;
             }
             Sizes::Part { size, axis } => {
                 let (Some(input), Some(parts)) = (self.input(), self.parts()) else {
@@ -264,11 +267,11 @@ impl Rewriter<'_> {
         let (Some(input), Some(weight), Some(groups)) = (self.input(), weight, self.number(name)) else {
             return;
         };
-        let spatial = weight.axes.rank() - 2;
-        let Some(channel) = input.rank().checked_sub(spatial + 1) else {
+        // Behind the channels come as many axes as the weight has behind its first two.
+        let Some(channel) = (input.rank() + 1).checked_sub(weight.axes.rank()) else {
             return;
         };
-        if groups > 1 && input.shape[channel] == groups as usize && self.shrinks(input, channel) {
+        if groups > 1 && input.shape.get(channel) == Some(&(groups as usize)) && self.shrinks(input, channel) {
             let left = self.kept(input, channel).len();
             if let Some(slot) = set(node, name) {
                 *slot = Arg::Int(left as i64);

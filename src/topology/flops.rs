@@ -59,7 +59,10 @@ pub fn flops(walked: &Walked, batch: usize) -> Flops {
             _ => Vec::new(),
         }
     };
-    let macs = |ids: &[NodeId]| ids.iter().map(|id| walked.macs[id.0 as usize]).sum::<u64>() / batch;
+    let macs = |ids: &[NodeId]| {
+        let all = ids.iter().map(|id| walked.macs[id.0 as usize]);
+        all.fold(0, u64::saturating_add) / batch
+    };
     let mut rows = Vec::new();
     for module in &graph.modules {
         let own = params.get(module.path.as_str()).copied().unwrap_or(0);
@@ -91,7 +94,7 @@ pub fn flops(walked: &Walked, batch: usize) -> Flops {
         .sum();
     Flops {
         params: total,
-        macs: rows.iter().map(|row| row.macs).sum(),
+        macs: rows.iter().map(|row| row.macs).fold(0, u64::saturating_add),
         rows,
     }
 }

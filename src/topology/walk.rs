@@ -1,7 +1,7 @@
 //! One walk over a graph: every operator's rule in order, with labels, shapes and costs as the result.
 
 use crate::graph::{Arg, Def, Evaluate, Graph, Issue, Node, NodeId, Type, ValueId};
-use crate::labels::{Axes, FROZEN, Label, Labels, Reason, Split};
+use crate::labels::{Axes, FROZEN, Label, Labels, MOST_ELEMENTS, Reason, Split};
 use crate::ops::{self, Fact, Number, TensorFact, Trait, Trouble, Zeros};
 use crate::tensor::{DType, Tensor, WeightError};
 use std::collections::BTreeSet;
@@ -119,7 +119,9 @@ fn walk_once<'g>(
         head_splits: heads.clone(),
     };
     for (&value, (shape, dtype)) in graph.inputs.iter().zip(&options.inputs) {
-        walked.facts[value.0 as usize] = Fact::fixed(shape.clone(), *dtype);
+        if ops::elements(shape).is_some() {
+            walked.facts[value.0 as usize] = Fact::fixed(shape.clone(), *dtype);
+        }
     }
     for (id, node) in graph.nodes() {
         for value in node.reads() {
@@ -151,11 +153,14 @@ fn load(walked: &mut Walked, value: ValueId) {
     let fact = match walked.graph.value(value).def {
         Def::Param(id) => {
             let param = walked.graph.param(id);
+            if ops::elements(param.tensor.shape()).is_none() {
+                return;
+            }
             let mut axes = Axes::fixed(param.tensor.shape().to_vec());
             if param.tensor.dtype().is_float() {
                 for axis in 0..axes.rank() {
                     let extent = axes.shape[axis];
-                    if extent > 1 {
+                    if extent > 1 && walked.labels.room(extent) {
                         let row = walked.labels.of_param(id, axis, extent);
                         axes = axes.with_row(axis, Some(row.into()));
                     }
@@ -325,7 +330,7 @@ fn opaque(site: &ops::Site, evaluator: &dyn Evaluate) -> Vec<Fact> {
 
 fn stand_in(site: &ops::Site, arg: &Arg, graph: &mut Graph, inputs: &mut Vec<(ValueId, Tensor)>) -> Option<Arg> {
     let mut tensor = |fact: &TensorFact, known: Option<Tensor>| {
-        let elements: usize = fact.axes.shape.iter().product();
+        let elements = ops::elements(&fact.axes.shape).filter(|&elements| elements <= MOST_ELEMENTS)?;
         let ones = Tensor::from_f64(fact.axes.shape.clone(), &vec![1.0; elements]);
         let input = graph.add_value(
             format!("in{}", inputs.len()),
@@ -334,13 +339,13 @@ fn stand_in(site: &ops::Site, arg: &Arg, graph: &mut Graph, inputs: &mut Vec<(Va
         );
         graph.inputs.push(input);
         inputs.push((input, known.unwrap_or_else(|| ones.cast(fact.dtype))));
-        Arg::Value(input)
+        Some(Arg::Value(input))
     };
     Some(match arg {
         Arg::Value(value) => match site.fact_of(*value) {
             Fact::Tensor(fact) => {
                 let known = (!fact.dtype.is_float()).then(|| site.known(*value).ok()).flatten();
-                tensor(fact, known)
+                tensor(fact, known)?
             }
             Fact::Number(Number::Int(int)) if site.graph.value(*value).ty != Type::Tensor => Arg::Int(*int),
             Fact::Number(Number::Float(float)) if site.graph.value(*value).ty != Type::Tensor => Arg::Float(*float),
@@ -349,13 +354,13 @@ fn stand_in(site: &ops::Site, arg: &Arg, graph: &mut Graph, inputs: &mut Vec<(Va
                     axes: Axes::fixed(Vec::new()),
                     dtype: number.dtype(),
                 };
-                tensor(&fact, Some(number.tensor()))
+                tensor(&fact, Some(number.tensor()))?
             }
             Fact::List(items) => Arg::List(
                 items
                     .iter()
                     .map(|item| match item {
-                        Fact::Tensor(fact) => Some(tensor(fact, None)),
+                        Fact::Tensor(fact) => tensor(fact, None),
                         Fact::Number(Number::Int(int)) => Some(Arg::Int(*int)),
                         _ => None,
                     })
