@@ -151,22 +151,21 @@ fn group(
             .is_some_and(|axis| touched.contains(&(layer.weight, axis)));
         by_axis || (layer.depthwise(graph) && touched.contains(&(layer.weight, 0)))
     });
-    let params = signature
-        .iter()
-        .map(|&(param, axis, _)| ParamUnits {
+    // Positions are in the order of the signature, each unit's.
+    let mut params = Vec::with_capacity(signature.len());
+    let mut before = 0;
+    for &(param, axis, count) in signature {
+        let of_unit = |(_, positions): &(Label, Vec<Position>)| {
+            let own = &positions[before..before + count];
+            own.iter().map(|position| position.index).collect()
+        };
+        params.push(ParamUnits {
             name: graph.param(param).name().to_owned(),
             axis,
-            indices: units
-                .iter()
-                .map(|(_, positions)| {
-                    let own = positions
-                        .iter()
-                        .filter(|position| (position.param, position.axis) == (param, axis));
-                    own.map(|position| position.index).collect()
-                })
-                .collect(),
-        })
-        .collect();
+            indices: units.iter().map(of_unit).collect(),
+        });
+        before += count;
+    }
     let first = signature
         .iter()
         .filter_map(|(param, _, _)| order.get(param))
