@@ -1,6 +1,6 @@
 //! The exact coupling: which units may go, and what each takes from every parameter.
 
-use super::balance::{self, Alike};
+use super::balance::{self, Alike, Unit};
 use super::explain::why_frozen;
 use super::layers::{Layer, layers};
 use super::walk::Walked;
@@ -125,23 +125,21 @@ fn group(walked: &Walked, layers: &[Layer], alike: Alike, order: &BTreeMap<Param
             .is_some_and(|axis| touched.contains(&(layer.weight, axis)));
         by_axis || (layer.depthwise(graph) && touched.contains(&(layer.weight, 0)))
     });
-    let params = takes
-        .iter()
-        .map(|&(param, axis, _)| ParamUnits {
+    // Positions are in the order of what is taken, each unit's.
+    let mut params = Vec::with_capacity(takes.len());
+    let mut before = 0;
+    for &(param, axis, count) in &takes {
+        let of_unit = |unit: &Unit| {
+            let own = &unit.positions[before..before + count];
+            own.iter().map(|position| position.index).collect()
+        };
+        params.push(ParamUnits {
             name: graph.param(param).name().to_owned(),
             axis,
-            indices: units
-                .iter()
-                .map(|unit| {
-                    let own = unit
-                        .positions
-                        .iter()
-                        .filter(|position| (position.param, position.axis) == (param, axis));
-                    own.map(|position| position.index).collect()
-                })
-                .collect(),
-        })
-        .collect();
+            indices: units.iter().map(of_unit).collect(),
+        });
+        before += count;
+    }
     let first = takes
         .iter()
         .filter_map(|(param, _, _)| order.get(param))
