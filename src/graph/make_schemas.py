@@ -24,7 +24,7 @@ IMPURE = re.compile(
 # Other kinds of tensors, and internals of one backend, of differentiation or of other tools.
 FOREIGN = re.compile(
     r"backward|sparse|coalesce|^_?(crow_|ccol_|row_ind|col_ind|indices|values|nnz|dim[IV]$)|nested|jagged|padded|cudnn|miopen|mkldnn|mps"
-    r"|cuda|xpu|thnn|fbgemm|quantize|fake_quant|qscheme|qparams|^q_|int_repr|int[48]pack|_scaled_mm|_scaled_grouped|_grouped_mm|foreach|_fused|_amp"
+    r"|cuda|xpu|thnn|fbgemm|quantize|fake_quant|qscheme|qparams|^q_|int_repr|int[48]pack|_scaled_mm|_scaled_grouped|foreach|_fused|_amp"
     r"|functional_|_functional|_copy_from|_to_copy|_neg_view|fw_primal|_jvp|_dual|vulkan|metal|named|names|_nnpack|_batch_dim|_dep_token"
     r"|_flash_|_efficient_|_fill_mem|_wrapped_|_dyn_quant|_cslt|_semi_struct|_triton|_linalg_check|_validate|_propagate|_foobar|^_pack_|_tensor_to_list"
     r"|_use_|_has_|_choose_|_slow_|_transform_bias|_convert_|_weight_int|_batch_norm_impl|_safe_|_test|_rowwise|_compressed|overrideable|_fallback"

@@ -110,7 +110,7 @@ pub(super) const OPS: &[Op] = &[
     Op::new("aten::addcmul", joined).zero(Zeros::All),
     Op::new("aten::addcdiv", joined).zero(Zeros::All),
     Op::new("aten::lerp", joined).zero(Zeros::All),
-    Op::new("aten::where", joined),
+    Op::new("aten::where", chosen),
     Op::new("aten::masked_fill", joined),
     Op::new("aten::prelu", prelu).zero(Zeros::First),
     Op::new("aten::eq", compared),
@@ -273,6 +273,14 @@ fn joined(site: &mut Site) -> Result<(), Trouble> {
     }
     site.give_tensor(output, dtype);
     Ok(())
+}
+
+/// One of two tensors, element by element; of the condition alone, the places where it holds.
+fn chosen(site: &mut Site) -> Result<(), Trouble> {
+    if site.node.arg("self").is_none() {
+        return Trouble::new("how many places it finds depends on the data");
+    }
+    joined(site)
 }
 
 fn compared(site: &mut Site) -> Result<(), Trouble> {

@@ -23,6 +23,9 @@ pub(super) const OPS: &[Op] = &[
     Op::new("aten::addmm", added_product)
         .costing(product_macs)
         .zero(Zeros::Weight),
+    Op::new("aten::_grouped_mm", grouped_product)
+        .costing(grouped_macs)
+        .zero(Zeros::Weight),
     Op::new("aten::baddbmm", added_product).costing(product_macs),
     Op::new("aten::einsum", einsum).costing(einsum_macs).zero(Zeros::Each),
 ];
@@ -124,6 +127,35 @@ fn added_product(site: &mut Site) -> Result<(), Trouble> {
     let sum = broadcast(site, &[bias.axes, axes], "adds them")?;
     site.give_tensor(sum, dtype);
     Ok(())
+}
+
+/// Rows of `[rows, in]` that each meet one matrix of `[experts, in, out]`: the offsets say where the rows of each end.
+/// Products of other ranks, which group what they sum over or the columns, are left alone.
+fn grouped_product(site: &mut Site) -> Result<(), Trouble> {
+    let (left, right) = operands(site)?;
+    let (rows, experts) = (&left.axes, &right.axes);
+    if rows.rank() != 2 || experts.rank() != 3 || site.optional_tensor("bias")?.is_some() {
+        return Trouble::new("groups something other than rows, or adds a bias");
+    }
+    if rows.shape[1] != experts.shape[1] {
+        return Trouble::new(format!(
+            "shapes {:?} and {:?} cannot be multiplied",
+            rows.shape, experts.shape
+        ));
+    }
+    site.freeze_axes(rows, [0], "deals rows out to experts");
+    site.freeze_axes(experts, [0], "picks experts by number");
+    let zero = site.zero_argument("self") || site.zero_argument("mat2");
+    site.sum_over(rows.row(1), experts.row(1), zero, SUMS);
+    let output = Axes::fixed(vec![rows.shape[0], experts.shape[2]]);
+    site.give_tensor(output.with_row(1, experts.row(2).cloned()), left.dtype);
+    Ok(())
+}
+
+/// Each row meets one matrix.
+fn grouped_macs(site: &Site) -> u64 {
+    let Ok((left, _)) = operands(site) else { return 0 };
+    site.out_elements() * left.axes.shape.last().map_or(0, |&n| n as u64)
 }
 
 /// The axes of `left @ right`, as `torch.matmul` defines it for every rank. `zero`: one of them is zero at the channels

@@ -19,6 +19,28 @@ const OBJECT: &[u8] = b"\x80\x02c__torch__\nM\nq\x00)\x81}(X\x08\x00\x00\x00trai
 /// An empty tuple, pickled.
 const NO_CONSTANTS: &[u8] = b"\x80\x02).";
 
+/// The product of `aten::_grouped_mm`, expert by expert: the operator itself takes no float64, and only widths that fill 16
+/// bytes. The same to the bit where it does. Rows that no offset counts are zero, for there it leaves memory as it was.
+const GROUPED_MM: &str = "  def grouped_mm(self: __torch__.M,
+    rows: Tensor,
+    experts: Tensor,
+    ends: Tensor) -> Tensor:
+    if torch.__and__(torch.eq(torch.dim(rows), 2), torch.eq(torch.dim(experts), 3)):
+      parts = annotate(List[Tensor], [])
+      start = 0
+      for expert in range(torch.size(experts, 0)):
+        end = int(torch.select(ends, 0, expert))
+        part = torch.mm(torch.slice(rows, 0, start, end), torch.select(experts, 0, expert))
+        _0 = torch.append(parts, part)
+        start = end
+      rest = torch.sub(torch.size(rows, 0), start)
+      _1 = torch.append(parts, torch.new_zeros(rows, [rest, torch.size(experts, 2)]))
+      made = torch.cat(parts, 0)
+    else:
+      made = torch._grouped_mm(rows, experts, ends)
+    return made
+";
+
 /// Prints the class whose method `run` computes `outputs` from `inputs`.
 ///
 /// `device` is what every device literal of the graph becomes.
@@ -53,12 +75,16 @@ pub fn source(graph: &Graph, inputs: &[ValueId], outputs: &[ValueId], device: &s
         "    v: List[Tensor]) -> List[Tensor]:".to_string(),
     ];
     let mut body = printer.inputs(inputs)?;
-    for node in needed.nodes {
+    for &node in &needed.nodes {
         body.push(printer.node(graph.node(node))?);
     }
     body.extend(printer.outputs(outputs)?);
     lines.extend(body.into_iter().map(|line| format!("    {line}")));
-    Ok(lines.join("\n") + "\n")
+    let mut text = lines.join("\n") + "\n";
+    if needed.nodes.iter().any(|&node| deals_rows(graph.node(node))) {
+        text += GROUPED_MM;
+    }
+    Ok(text)
 }
 
 /// The archive, as `torch.jit.save` lays it out, around one printed class.
@@ -251,6 +277,10 @@ impl Printer<'_> {
             "prim::TupleConstruct" => format!("({},)", all()),
             "prim::ListConstruct" => format!("[{}]", all()),
             "prim::TupleIndex" | "aten::__getitem__" => item()?,
+            _ if deals_rows(node) => {
+                let given: Vec<&str> = args.iter().take(3).map(|(_, text)| text.as_str()).collect();
+                format!("(self).grouped_mm({}, )", given.join(", "))
+            }
             "aten::Int" => format!("int({})", only()?),
             "aten::Float" => format!("float({})", only()?),
             "aten::Bool" => format!("bool({})", only()?),
@@ -295,6 +325,12 @@ impl Printer<'_> {
             }
         })
     }
+}
+
+/// Whether a node deals rows out to experts, by offsets and without more.
+fn deals_rows(node: &Node) -> bool {
+    let given = |name: &str| node.arg(name).is_some_and(|arg| *arg != Arg::None);
+    node.op == "aten::_grouped_mm" && given("offs") && !given("bias") && !given("out_dtype")
 }
 
 /// Positional arguments, then those that the schema wants by name; all by name when the schema is unknown.

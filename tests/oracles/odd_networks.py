@@ -284,6 +284,41 @@ class Loop(nn.Module):
         return self.g((d['last'] + d['all']).mean((2, 3)))
 
 
+class Experts(Tokens):
+    """A mixture of experts: tokens sorted by expert, products by offsets."""
+
+    def __init__(self):
+        super().__init__()
+        self.router = nn.Linear(16, 3)
+        self.up = nn.Parameter(torch.randn(3, 24, 16) / 4)
+        self.down = nn.Parameter(torch.randn(3, 16, 12) / 4)
+
+    def body(self, x):
+        tokens = x.reshape(-1, x.shape[-1])
+        scores, experts = self.router(tokens).softmax(-1).topk(2, -1)
+        return self.mixed(tokens, scores, experts).view(x.shape[0], x.shape[1], -1)
+
+    def mixed(self, tokens, scores, experts):
+        ordered, order = torch.sort(experts.reshape(-1))
+        ends = torch.histc(ordered.float(), 3, 0, 2).cumsum(0, dtype=torch.int32)
+        gate, value = torch._grouped_mm(tokens[order // 2], self.up.transpose(1, 2), ends).chunk(2, -1)
+        made = torch._grouped_mm(F.silu(gate) * value, self.down.transpose(1, 2), ends)
+        made = made * scores.reshape(-1)[order].unsqueeze(-1)
+        back = torch.empty_like(order)
+        back[order] = torch.arange(order.shape[0])
+        return made[back].view(experts.shape[0], 2, -1).sum(1)
+
+
+class ExpertsBatched(Experts):
+    """The same with each token's expert looked up."""
+
+    def mixed(self, tokens, scores, experts):
+        tokens = tokens.repeat_interleave(2, 0).unsqueeze(-1)
+        gate, value = torch.bmm(self.up[experts.reshape(-1)], tokens).chunk(2, 1)
+        made = torch.bmm(self.down[experts.reshape(-1)], F.silu(gate) * value).squeeze(-1)
+        return (made * scores.reshape(-1, 1)).view(experts.shape[0], 2, -1).sum(1)
+
+
 NETWORKS = {
     "mha": (Mha, (2, 6, 16), "trace"),
     "mha_weights": (MhaWeights, (2, 6, 16), "trace"),
@@ -303,6 +338,8 @@ NETWORKS = {
     "branch_on_data": (If, (2, 3, 12, 12), "script"),
     "branch_on_shape": (IfShape, (2, 3, 12, 12), "script"),
     "loop": (Loop, (2, 3, 12, 12), "script"),
+    "experts": (Experts, (2, 6, 16), "trace"),
+    "experts_batched": (ExpertsBatched, (2, 6, 16), "trace"),
 }
 
 

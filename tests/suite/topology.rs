@@ -190,6 +190,8 @@ const GROUPS: &[(&str, usize, usize)] = &[
     ("branch_on_data", 2, 2),
     ("branch_on_shape", 2, 2),
     ("loop", 1, 1),
+    ("experts", 3, 3),
+    ("experts_batched", 3, 3),
 ];
 
 #[test]
