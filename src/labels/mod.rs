@@ -137,8 +137,7 @@ impl Labels {
         self.parent.len()
     }
 
-    /// The labels of one axis of a parameter; the same ones whenever they are asked for. An axis of extent 1 is frozen
-    /// from the start: its only position cannot go.
+    /// The labels of one axis of a parameter; the same ones whenever they are asked for.
     pub fn of_param(&mut self, param: ParamId, axis: usize, extent: usize) -> Vec<Label> {
         let first = *self.first.entry((param, axis)).or_insert_with(|| {
             let first = self.parent.len() as Label;

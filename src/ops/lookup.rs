@@ -48,7 +48,14 @@ fn gather(site: &mut Site) -> Result<(), Trouble> {
     };
     let (input, mut index) = (site.tensor("self")?, site.tensor(index)?.axes);
     let rank = input.axes.rank();
-    if rank != index.rank() || site.fact("dim") == Fact::None {
+    if site.node.arg("dim").is_none() || site.fact("dim") == Fact::None {
+        // Counted through the whole tensor.
+        site.freeze_axes(&input.axes, 0..rank, PICKS);
+        site.freeze_axes(&index, 0..index.rank(), PICKS);
+        site.give_tensor(Axes::fixed(index.shape), input.dtype);
+        return Ok(());
+    }
+    if rank != index.rank() {
         return Trouble::new("picks elements across axes");
     }
     let axis = site.axis("dim", rank)?;

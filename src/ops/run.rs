@@ -137,7 +137,7 @@ pub(super) fn run(site: &mut Site) -> Result<(), Trouble> {
         labelled.clone()
     };
     for elements in runs {
-        let result = apply(site, moved, elements, !labelled.is_empty())?;
+        let result = apply(site, moved, elements)?;
         let axes = output.get_or_insert_with(|| Axes::fixed(result.shape().to_vec()));
         if labelled.is_empty() {
             break;
@@ -157,7 +157,7 @@ pub(super) fn run(site: &mut Site) -> Result<(), Trouble> {
 }
 
 /// This node alone, with `elements` in place of the tensor that it moves and everything else as known.
-fn apply(site: &Site, moved: ValueId, elements: Tensor, labelled: bool) -> Result<Tensor, Trouble> {
+fn apply(site: &Site, moved: ValueId, elements: Tensor) -> Result<Tensor, Trouble> {
     let mut graph = Graph::default();
     let input = graph.add_value("moved", Type::Tensor, Def::Input(0));
     graph.inputs.push(input);
@@ -167,7 +167,7 @@ fn apply(site: &Site, moved: ValueId, elements: Tensor, labelled: bool) -> Resul
         let arg = if index == 0 {
             Arg::Value(input)
         } else {
-            literal(site, arg, moved, labelled, &mut graph, &mut inputs)?
+            literal(site, arg, moved, &mut graph, &mut inputs)?
         };
         args.push((name.clone(), arg));
     }
@@ -200,7 +200,6 @@ fn literal(
     site: &Site,
     arg: &Arg,
     moved: ValueId,
-    labelled: bool,
     graph: &mut Graph,
     inputs: &mut Vec<(ValueId, Tensor)>,
 ) -> Result<Arg, Trouble> {
@@ -220,11 +219,7 @@ fn literal(
                     .collect::<Result<_, _>>()?,
             ),
             _ => {
-                let known = match positions(site, *value) {
-                    // Where no label moves, only the shape is asked for.
-                    Some(positions) if !labelled => positions,
-                    _ => site.known(*value)?,
-                };
+                let known = site.known(*value)?;
                 if known.dtype().is_float() {
                     return Trouble::new("moves by numbers that are not whole");
                 }
@@ -238,18 +233,9 @@ fn literal(
         Arg::List(items) => Arg::List(
             items
                 .iter()
-                .map(|item| literal(site, item, moved, labelled, graph, inputs))
+                .map(|item| literal(site, item, moved, graph, inputs))
                 .collect::<Result<_, _>>()?,
         ),
         other => other.clone(),
     })
-}
-
-/// Positions of the right shape to look something up at, whatever they are; none where their values decide the shape.
-fn positions(site: &Site, value: ValueId) -> Option<Tensor> {
-    let looks_up = matches!(site.node.short(), "index" | "index_select");
-    let fact = site.fact_of(value).as_tensor()?;
-    let whole = !fact.dtype.is_float() && fact.dtype != DType::Bool;
-    let bytes = fact.axes.shape.iter().product::<usize>() * fact.dtype.size();
-    (looks_up && whole).then(|| Tensor::new(fact.dtype, fact.axes.shape.clone(), vec![0; bytes]).ok())?
 }

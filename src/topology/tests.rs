@@ -1,13 +1,14 @@
 //! Small networks and what must go together in them; each group is also removed, and the result checked.
 
-use super::{Coupling, Options, Walked, channel_sets, coupling, input_channel_sets, walk};
+use super::{Coupling, Group, Options, Walked, channel_sets, coupling, input_channel_sets, walk};
 use crate::graph::testing::{Builder, ints};
 use crate::graph::{Arg, Graph, NoEvaluator, ParamId, ValueId};
 use crate::labels::Split;
 use crate::prune::{PruneError, Removal, remove};
 use crate::tensor::{DType, Load, Tensor, Weight, WeightError};
 
-/// Walks, couples, and removes the first unit of each group that balance allows alone, or one of each block.
+/// Walks, couples, and removes: one unit of each group and then a half, of each balanced block alike, and a half of all
+/// groups at once.
 fn check(graph: &Graph, shape: &[usize]) -> Coupling {
     check_with(graph, &Options::of_shapes([shape.to_vec()]))
 }
@@ -15,20 +16,45 @@ fn check(graph: &Graph, shape: &[usize]) -> Coupling {
 fn check_with(graph: &Graph, options: &Options) -> Coupling {
     let mut walked = walk(graph, options, &NoEvaluator);
     let found = coupling(&mut walked);
+    let mut together = Removal::default();
     for group in &found.groups {
-        let units: Vec<usize> = if group.balance.is_empty() {
-            vec![0]
-        } else {
-            group.balance.iter().map(|block| block[0]).collect()
-        };
-        let removal = removal(&walked, group, &units);
-        let smaller = remove(&walked, options, &removal, &NoEvaluator);
-        assert!(smaller.is_ok(), "{:?}: {:?}", group.outputs, smaller.err());
+        let one = some(group, |_| 1);
+        let half = some(group, |units| units / 2);
+        for units in [&one, &half] {
+            let smaller = remove(&walked, options, &removal(&walked, group, units), &NoEvaluator);
+            let smaller = smaller.unwrap_or_else(|fault| panic!("{:?}: {fault}", group.outputs));
+            for param in &group.params {
+                let extent = |graph: &Graph| {
+                    let known = graph.params.iter().find(|known| known.name() == param.name);
+                    known.map_or(0, |known| known.tensor.shape()[param.axis])
+                };
+                let gone: usize = units.iter().map(|&unit| param.indices[unit].len()).sum();
+                assert_eq!(
+                    extent(&smaller) + gone,
+                    extent(graph),
+                    "{} axis {}",
+                    param.name,
+                    param.axis
+                );
+            }
+        }
+        together = together.and(removal(&walked, group, &half));
     }
+    let smaller = remove(&walked, options, &together, &NoEvaluator);
+    assert!(smaller.is_ok(), "all at once: {:?}", smaller.err());
     found
 }
 
-fn removal(walked: &Walked, group: &super::Group, units: &[usize]) -> Removal {
+/// So many units of a group, of each balanced block alike.
+fn some(group: &Group, count: impl Fn(usize) -> usize) -> Vec<usize> {
+    if group.balance.is_empty() {
+        return (0..count(group.units)).collect();
+    }
+    let blocks = group.balance.iter();
+    blocks.flat_map(|block| block[..count(block.len())].to_vec()).collect()
+}
+
+fn removal(walked: &Walked, group: &Group, units: &[usize]) -> Removal {
     let param = &group.params[0];
     let id = walked
         .graph
