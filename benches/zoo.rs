@@ -9,7 +9,7 @@ use secateur::labels::Split;
 use secateur::prune::{Prover, PruneError, Removal, difference, given, in_float64, remove, zero};
 use secateur::runtime::Runtime;
 use secateur::tensor::{DType, Tensor};
-use secateur::topology::{Group, Options, Walked, coupling, walk};
+use secateur::topology::{Declared, Group, Options, Walked, coupling, walk};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -149,13 +149,18 @@ fn look(arguments: &Arguments, entry: &Entry) -> Row {
         name: entry.name.clone(),
         ..Row::default()
     };
-    let ranks = secateur::readers::Options {
-        input_ranks: entry.inputs.iter().map(|input| input.shape.len()).collect(),
-    };
+    let runtime = Runtime::new();
+    let inputs = options(entry, None).inputs.into_iter();
+    let samples: Vec<_> = inputs
+        .map(|(shape, dtype)| (shape.get(1..).unwrap_or_default().to_vec(), dtype))
+        .collect();
+    let declared = Declared::new(Box::new(move |_| Some(samples.clone())), &runtime);
     let start = Instant::now();
     let graph = std::fs::read(arguments.folder.join(&entry.file))
         .map_err(|fault| fault.to_string())
-        .and_then(|bytes| secateur::readers::read_model_with(bytes.into(), &ranks).map_err(|fault| fault.to_string()));
+        .and_then(|bytes| {
+            secateur::readers::read_model_with(bytes.into(), &declared).map_err(|fault| fault.to_string())
+        });
     row.read_seconds = start.elapsed().as_secs_f64();
     let graph = match graph {
         Ok(graph) => graph,
@@ -168,7 +173,6 @@ fn look(arguments: &Arguments, entry: &Entry) -> Row {
     row.read = "ok".into();
     row.nodes = graph.nodes.len();
     row.layers = secateur::topology::layers(&graph).len();
-    let runtime = Runtime::new();
     let start = Instant::now();
     let options = Options {
         heads: arguments.heads,

@@ -23,6 +23,8 @@ pub enum Zeros {
     All,
     /// When the argument `weight` (or `mat2`) and the bias are; the first argument where there is no weight.
     Weight,
+    /// When the state `hx` is, from which it starts.
+    State,
 }
 
 /// What is known of a value beside its fact.
@@ -75,6 +77,13 @@ impl Site<'_> {
             Zeros::Always => true,
             Zeros::First => tensors.next().is_some_and(|first| self.is_zero(first, 0)),
             Zeros::Any => tensors.any(|value| self.is_zero(value, labelled)),
+            Zeros::State => {
+                let mut zero = true;
+                if let Some(arg) = self.node.arg("hx") {
+                    arg.for_each_value(&mut |value| zero &= self.is_zero(value, 0));
+                }
+                zero
+            }
             Zeros::All => !numbers && tensors.all(|value| self.is_zero(value, labelled)),
             Zeros::Weight => match self.node.value("weight").or(self.node.value("mat2")) {
                 Some(weight) => {

@@ -5,10 +5,10 @@
 
 pub mod torchscript;
 
-pub use torchscript::{Options, Place, ReadError};
+pub use torchscript::{Place, ReadError};
 
 use crate::formats::zip::{Archive, Limits};
-use crate::graph::Graph;
+use crate::graph::{Declare, Graph, NoSizes};
 use bytes::Bytes;
 
 /// How a model becomes a file that is read, in three lines of Python.
@@ -19,14 +19,14 @@ const HOW: &str = "save it with torch.jit.trace(model.eval(), example_input).sav
 /// # Errors
 /// When the file is of no kind that is read, is malformed, or asks for what a model may not ask.
 pub fn read_model(bytes: Bytes) -> Result<Graph, ReadError> {
-    read_model_with(bytes, &Options::default())
+    read_model_with(bytes, &NoSizes)
 }
 
-/// Reads a model file of whose inputs something is known.
+/// Reads a model file whose inputs have sizes that are known: branches and loops on them fold.
 ///
 /// # Errors
 /// As [`read_model`].
-pub fn read_model_with(bytes: Bytes, options: &Options) -> Result<Graph, ReadError> {
+pub fn read_model_with(bytes: Bytes, declared: &dyn Declare) -> Result<Graph, ReadError> {
     if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"PK\x05\x06") {
         let archive = Archive::read(bytes, &Limits::default())?;
         let has = |name: &str| archive.contains(name);
@@ -34,7 +34,7 @@ pub fn read_model_with(bytes: Bytes, options: &Options) -> Result<Graph, ReadErr
             return Err(unsupported("a torch.export program (.pt2), which is not read yet"));
         }
         if has("constants.pkl") || archive.names().any(|name| name.starts_with("code/")) {
-            return torchscript::read_archive(&archive, options);
+            return torchscript::read_archive(&archive, declared);
         }
         if has("data.pkl") {
             return Err(unsupported(

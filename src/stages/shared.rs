@@ -6,7 +6,7 @@ use super::foreign::Foreign;
 use super::inputs;
 use super::weights;
 use crate::dataset::Input;
-use crate::graph::{Evaluate, Graph};
+use crate::graph::{Declare, Evaluate, Graph};
 use crate::labels::Split;
 use crate::pipeline::{Failure, InputRecord, Stop};
 use crate::readers;
@@ -15,7 +15,7 @@ use crate::sensitivity::size_that_runs;
 use crate::spec::{HeadCut, Memory, Spec};
 use crate::store::{Change, Digest, DigestError, Document, Key, Store};
 use crate::tensor::{DType, Tensor};
-use crate::topology::{self, Options, Walked};
+use crate::topology::{self, Declared, Options, Walked};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Raised whenever a reader makes another graph of the same file.
-pub(super) const READER: u32 = 2;
+pub(super) const READER: u32 = 3;
 
 /// The most numbers of a made-up sample.
 const MADE_UP: usize = 1 << 28;
@@ -38,16 +38,16 @@ pub struct Unreadable {
     pub message: String,
 }
 
-/// Reads a model file, of whose inputs the number of dimensions may be known.
-pub(super) fn read_graph(path: &Path, input_ranks: Vec<usize>) -> Result<Model, Unreadable> {
+/// Reads a model file, of whose inputs the sizes may be known.
+pub(super) fn read_graph(path: &Path, declared: &dyn Declare) -> Result<Model, Unreadable> {
     let unreadable = |message: String| Unreadable {
         path: path.to_owned(),
         message,
     };
     let bytes = std::fs::read(path).map_err(|error| unreadable(error.to_string()))?;
     let digest = Key::of(&bytes);
-    let graph = readers::read_model_with(Bytes::from(bytes), &readers::Options { input_ranks })
-        .map_err(|error| unreadable(error.to_string()))?;
+    let graph =
+        readers::read_model_with(Bytes::from(bytes), declared).map_err(|error| unreadable(error.to_string()))?;
     Ok(Model { graph, digest })
 }
 
@@ -155,7 +155,15 @@ impl Shared {
 
     /// The model, read when it is first asked for.
     pub fn model(&self) -> Result<&Model, Unreadable> {
-        let read = || read_graph(&self.model_path(), inputs::ranks(&self.spec.pipeline.model));
+        let model = &self.spec.pipeline.model;
+        let declared = |graph: &Graph| {
+            let inputs = inputs::resolve(model, graph).ok()?.into_iter();
+            Some(inputs.map(|input| (input.shape, input.dtype)).collect())
+        };
+        let read = || {
+            let declared = Declared::new(Box::new(declared), evaluator());
+            read_graph(&self.model_path(), &declared)
+        };
         self.model.get_or_init(read).as_ref().map_err(Clone::clone)
     }
 

@@ -1,10 +1,10 @@
 //! Archives and code, read and refused.
 
-use super::*;
 use crate::formats::zip;
 use crate::graph::{parse, print, verify};
 use crate::readers::read_model;
 use crate::tensor::Tensor;
+use bytes::Bytes;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
