@@ -73,8 +73,9 @@ fn look(arguments: &Arguments, entry: &Entry) -> Row {
 
 fn fill(row: &mut Row, arguments: &Arguments, entry: &Entry) -> Result<(), String> {
     let text = |fault: secateur::tensor::WeightError| fault.to_string();
+    let runtime = Runtime::new();
     let start = Instant::now();
-    let (mut graph, inputs) = models::read(&arguments.folder, entry)?;
+    let (mut graph, inputs) = models::read(&arguments.folder, entry, &runtime)?;
     row.read_seconds = start.elapsed().as_secs_f64();
     // Without a proof nobody looks at what the weights hold.
     if arguments.prove {
@@ -82,7 +83,6 @@ fn fill(row: &mut Row, arguments: &Arguments, entry: &Entry) -> Result<(), Strin
     }
     row.nodes = graph.nodes.len();
     row.layers = secateur::topology::layers(&graph).len();
-    let runtime = Runtime::new();
     let start = Instant::now();
     let options = Options {
         heads: arguments.heads,

@@ -5,8 +5,9 @@
 use secateur::formats::source::Source;
 use secateur::graph::{Arg, Def, Graph, Type, ValueId};
 use secateur::readers::traced_inputs;
+use secateur::runtime::Runtime;
 use secateur::tensor::{DType, Tensor, WeightError};
-use secateur::topology::Options;
+use secateur::topology::{Declared, Options};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -97,16 +98,17 @@ fn archives(folder: &Path) -> Result<Vec<Entry>, String> {
 }
 
 /// A model as it was read, and what its inputs are.
-pub fn read(folder: &Path, entry: &Entry) -> Result<(Graph, Options), String> {
+pub fn read(folder: &Path, entry: &Entry, runtime: &Runtime) -> Result<(Graph, Options), String> {
     let source = Source::open(&folder.join(&entry.file)).map_err(|fault| fault.to_string())?;
     let mut inputs = entry.inputs.clone();
     if inputs.is_empty() {
         inputs = traced_inputs(&source).unwrap_or_default();
     }
-    let options = secateur::readers::Options {
-        input_ranks: inputs.iter().map(|(shape, _)| shape.len()).collect(),
-    };
-    let graph = secateur::readers::read_model_from(&source, &options).map_err(|fault| fault.to_string())?;
+    let samples: Vec<_> = (inputs.iter())
+        .map(|(shape, dtype)| (shape.get(1..).unwrap_or_default().to_vec(), *dtype))
+        .collect();
+    let declared = Declared::new(Box::new(move |_| Some(samples.clone())), runtime);
+    let graph = secateur::readers::read_model_from(&source, &declared).map_err(|fault| fault.to_string())?;
     if inputs.len() != graph.inputs.len() {
         let known = match inputs.len() {
             0 => "of none is the shape known: name them in index.jsonl".to_owned(),

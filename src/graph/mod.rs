@@ -17,7 +17,7 @@ pub(crate) mod testing;
 mod text;
 mod verify;
 
-pub use evaluate::{Evaluate, EvaluateError, NoEvaluator};
+pub use evaluate::{Declare, Evaluate, EvaluateError, Known, NoEvaluator, NoSizes, Sizes};
 pub use resolve::{ResolveError, Resolved, resolve};
 pub use schema::{
     AllowList, Base, Kind, ListKind, Schema, SchemaArg, allow_list, functional_twin, is_in_place, schema_of,

@@ -1,4 +1,4 @@
-//! Recurrent layers: LSTM, GRU and plain ones, of several layers and both directions.
+//! Recurrent layers: LSTM, GRU and plain ones, of several layers and both directions, and single steps of them.
 //!
 //! A hidden unit is one position in every gate, of every layer and direction: the module has one hidden size, and one
 //! tensor holds the state of them all. Without parameters its state stays zero when it starts at zero, whatever it reads.
@@ -12,6 +12,10 @@ pub(super) const OPS: &[Op] = &[
     Op::new("aten::gru", recurrent).costing(macs).zero(Zeros::Start),
     Op::new("aten::rnn_tanh", recurrent).costing(macs).zero(Zeros::Start),
     Op::new("aten::rnn_relu", recurrent).costing(macs).zero(Zeros::Start),
+    Op::new("aten::lstm_cell", recurrent).costing(macs).zero(Zeros::Start),
+    Op::new("aten::gru_cell", recurrent).costing(macs).zero(Zeros::Start),
+    Op::new("aten::rnn_tanh_cell", recurrent).costing(macs).zero(Zeros::Start),
+    Op::new("aten::rnn_relu_cell", recurrent).costing(macs).zero(Zeros::Start),
 ];
 
 const STEPS: &str = "carries them from step to step";
@@ -19,8 +23,8 @@ const STEPS: &str = "carries them from step to step";
 /// Blocks of hidden units in a gate's weight.
 fn gates(site: &Site) -> usize {
     match site.node.short() {
-        "lstm" => 4,
-        "gru" => 3,
+        "lstm" | "lstm_cell" => 4,
+        "gru" | "gru_cell" => 3,
         _ => 1,
     }
 }
@@ -32,7 +36,21 @@ struct Cell {
     biases: Vec<TensorFact>,
 }
 
+/// Whether the operator takes one step only.
+fn steps_once(site: &Site) -> bool {
+    site.node.arg("w_ih").is_some()
+}
+
 fn cells(site: &Site) -> Result<(Vec<Cell>, usize), Trouble> {
+    if steps_once(site) {
+        let biases = [site.optional_tensor("b_ih")?, site.optional_tensor("b_hh")?];
+        let cell = Cell {
+            input: site.tensor("w_ih")?,
+            hidden: site.tensor("w_hh")?,
+            biases: biases.into_iter().flatten().collect(),
+        };
+        return Ok((vec![cell], 1));
+    }
     let directions = if site.flag("bidirectional") { 2 } else { 1 };
     let each = if site.flag("has_biases") { 4 } else { 2 };
     let params = site.tensors("params")?;
@@ -106,7 +124,10 @@ fn recurrent(site: &mut Site) -> Result<(), Trouble> {
     output.rows.fill(None);
     output.shape[last] = size * directions;
     let made = concat(&vec![(size, unit.as_ref()); directions]);
-    let mut facts = vec![Fact::tensor(output.with_row(last, made), input.dtype)];
+    let mut facts = Vec::new();
+    if !steps_once(site) {
+        facts.push(Fact::tensor(output.with_row(last, made), input.dtype));
+    }
     facts.extend(states.into_iter().map(|state| {
         let axis = state.axes.rank().saturating_sub(1);
         let axes = Axes::fixed(state.axes.shape.clone());

@@ -21,6 +21,12 @@ pub(super) const OPS: &[Op] = &[
     Op::new("aten::item", same),
     Op::new("aten::floordiv", arithmetic),
     Op::new("aten::__not__", arithmetic),
+    Op::new("aten::__round_to_zero_floordiv", arithmetic),
+    Op::new("aten::__range_length", arithmetic),
+    Op::new("aten::__derive_index", arithmetic),
+    Op::new("prim::max", arithmetic),
+    Op::new("prim::min", arithmetic),
+    Op::new("prim::abs", arithmetic),
     Op::new("prim::dtype", dtype),
     Op::new("prim::If", either).zero(Zeros::Each),
     Op::new("prim::ListUnpack", unpack).zero(Zeros::First),
@@ -170,6 +176,19 @@ fn arithmetic(site: &mut Site) -> Result<(), Trouble> {
     if fold(site) {
         return Ok(());
     }
+    // The largest or smallest of a list.
+    if let Fact::List(items) = first(site) {
+        let numbers = items.iter().map(|item| match item {
+            Fact::Number(number) => Some(*number),
+            _ => None,
+        });
+        let name = site.node.short().to_owned();
+        let most = numbers.reduce(|a, b| binary(&name, a?, b?, None, None));
+        if let Some(Some(number)) = most {
+            site.give([Fact::Number(number)]);
+            return Ok(());
+        }
+    }
     Trouble::new("numbers that are not known before the model runs")
 }
 
@@ -229,6 +248,11 @@ pub(super) fn fold(site: &mut Site) -> bool {
         .map(|&(_, number)| number)
         .collect();
     let folded = match (site.node.short(), &values[..]) {
+        ("__range_length", &[start, end, step]) => counted(start.as_i64(), end.as_i64(), step.as_i64()),
+        ("__derive_index", &[index, start, step]) => {
+            let at = index.as_i64().checked_mul(step.as_i64());
+            at.and_then(|at| at.checked_add(start.as_i64())).map(Number::Int)
+        }
         (name, &[a, b]) => binary(name, a, b, alpha, rounding.as_deref()),
         (name, &[a]) => unary(name, a),
         _ => None,
@@ -240,6 +264,20 @@ pub(super) fn fold(site: &mut Site) -> bool {
         }
         None => false,
     }
+}
+
+/// How many numbers a range holds.
+fn counted(start: i64, end: i64, step: i64) -> Option<Number> {
+    let span = if step > 0 {
+        end.checked_sub(start)?
+    } else {
+        start.checked_sub(end)?
+    };
+    let count = span
+        .max(0)
+        .unsigned_abs()
+        .div_ceil(Some(step.unsigned_abs()).filter(|step| *step > 0)?);
+    i64::try_from(count).ok().map(Number::Int)
 }
 
 fn binary(name: &str, a: Number, b: Number, alpha: Option<Number>, rounding: Option<&str>) -> Option<Number> {
@@ -257,6 +295,7 @@ fn binary(name: &str, a: Number, b: Number, alpha: Option<Number>, rounding: Opt
             Some(_) => (x / y).trunc(),
         },
         "floor_divide" | "floordiv" => (x / y).floor(),
+        "__round_to_zero_floordiv" => (x / y).trunc(),
         "remainder" => x - y * (x / y).floor(),
         "pow" => x.powf(y),
         "maximum" | "max" => x.max(y),

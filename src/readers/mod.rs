@@ -7,11 +7,11 @@
 mod tests;
 pub mod torchscript;
 
-pub use torchscript::{Options, Place, ReadError};
+pub use torchscript::{Place, ReadError};
 
 use crate::formats::source::Source;
 use crate::formats::zip::{Archive, Limits};
-use crate::graph::Graph;
+use crate::graph::{Declare, Graph, NoSizes};
 use crate::tensor::DType;
 use bytes::Bytes;
 
@@ -32,15 +32,15 @@ pub fn traced_inputs(source: &Source) -> Option<Vec<(Vec<usize>, DType)>> {
 /// # Errors
 /// When it is of no kind that is read, is malformed, or asks for what a model may not ask.
 pub fn read_model(bytes: Bytes) -> Result<Graph, ReadError> {
-    read_model_with(bytes, &Options::default())
+    read_model_with(bytes, &NoSizes)
 }
 
-/// Reads a model in memory of whose inputs something is known.
+/// Reads a model in memory whose inputs have sizes that are known: branches and loops on them fold.
 ///
 /// # Errors
 /// As [`read_model`].
-pub fn read_model_with(bytes: Bytes, options: &Options) -> Result<Graph, ReadError> {
-    read_model_from(&bytes.into(), options)
+pub fn read_model_with(bytes: Bytes, declared: &dyn Declare) -> Result<Graph, ReadError> {
+    read_model_from(&bytes.into(), declared)
 }
 
 /// Reads what a model file says of its structure: headers, code, and numbers that decide what is built. The weights are
@@ -48,14 +48,14 @@ pub fn read_model_with(bytes: Bytes, options: &Options) -> Result<Graph, ReadErr
 ///
 /// # Errors
 /// As [`read_model`], and when the file cannot be read or changes meanwhile.
-pub fn read_model_from(source: &Source, options: &Options) -> Result<Graph, ReadError> {
-    let read = structure(source, options);
+pub fn read_model_from(source: &Source, declared: &dyn Declare) -> Result<Graph, ReadError> {
+    let read = structure(source, declared);
     // What was read from two files proves nothing about either.
     source.unchanged()?;
     read
 }
 
-fn structure(source: &Source, options: &Options) -> Result<Graph, ReadError> {
+fn structure(source: &Source, declared: &dyn Declare) -> Result<Graph, ReadError> {
     let start = source.read(0, source.size().min(START))?;
     if start.starts_with(b"PK\x03\x04") || start.starts_with(b"PK\x05\x06") {
         let archive = Archive::open(source.clone(), &Limits::default())?;
@@ -64,7 +64,7 @@ fn structure(source: &Source, options: &Options) -> Result<Graph, ReadError> {
             return Err(unsupported("a torch.export program (.pt2), which is not read yet"));
         }
         if has("constants.pkl") || archive.names().any(|name| name.starts_with("code/")) {
-            return torchscript::read_archive(&archive, options);
+            return torchscript::read_archive(&archive, declared);
         }
         if has("data.pkl") {
             return Err(unsupported(

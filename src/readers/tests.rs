@@ -31,7 +31,7 @@ fn a_file_gives_the_graph_that_its_bytes_give() -> Checked {
         if path.extension().is_none_or(|extension| extension != "pt") {
             continue;
         }
-        let options = Options::default();
+        let options = NoSizes;
         let of_file = read_model_from(&Source::open(&path)?, &options);
         let of_bytes = read_model(std::fs::read(&path)?.into());
         match (of_file, of_bytes) {
@@ -66,7 +66,7 @@ fn weights_are_those_of_the_file_that_was_opened() -> Checked {
     let opened = || -> Result<(Graph, Source), Box<dyn std::error::Error>> {
         std::fs::write(&path, &right)?;
         let source = Source::open(&path)?;
-        Ok((read_model_from(&source, &Options::default())?, source))
+        Ok((read_model_from(&source, &NoSizes)?, source))
     };
     let fault = |graph: &Graph| {
         graph
@@ -98,7 +98,7 @@ fn weights_are_those_of_the_file_that_was_opened() -> Checked {
     );
     assert!(matches!(source.unchanged(), Err(SourceError::Changed)));
     assert!(matches!(
-        read_model_from(&source, &Options::default()),
+        read_model_from(&source, &NoSizes),
         Err(ReadError::Source(SourceError::Changed))
     ));
     // Or cut short.
@@ -109,7 +109,7 @@ fn weights_are_those_of_the_file_that_was_opened() -> Checked {
 
     // One that was damaged before names the entry, whoever asks and however often; the others are whole.
     std::fs::write(&path, &other)?;
-    let graph = read_model_from(&Source::open(&path)?, &Options::default())?;
+    let graph = read_model_from(&Source::open(&path)?, &NoSizes)?;
     for _ in 0..2 {
         let said = fault(&graph);
         let entry = &places[1].name[places[1].name.find("data/").unwrap_or(0)..];

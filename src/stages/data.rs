@@ -5,6 +5,7 @@ use super::{inputs, plugins};
 use crate::dataset::image::Geometry;
 use crate::dataset::{Cifar, Config, Dataset, DatasetError, Input, Label, Normalize, Samples, SourceConfig};
 use crate::formats::DataError;
+use crate::graph::NoSizes;
 use crate::metric::{Kind, Metric, MetricError, Scripted};
 use crate::pipeline::{Failure, Stop};
 use crate::plugin::{CommandDataset, DatasetHello, PluginError};
@@ -202,7 +203,7 @@ fn own_metric(shared: &Shared, at: usize, metric: &spec::Metric) -> Result<Box<d
         spec::Metric::Kl {} => Kind::Kl,
         spec::Metric::PerClass {} => Kind::PerClass,
         spec::Metric::Torchscript(scripted) => {
-            let graph = Arc::new(read_graph(&scripted.path.resolve(shared.base()), Vec::new())?.graph);
+            let graph = Arc::new(read_graph(&scripted.path.resolve(shared.base()), &NoSizes)?.graph);
             let maximize = scripted.direction == ScriptedDirection::Maximize;
             let metric = Scripted::new(&scripted.name, maximize, graph, super::shared::evaluator());
             return match metric {

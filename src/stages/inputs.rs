@@ -26,14 +26,6 @@ pub fn written(model: &Model) -> Vec<Input> {
     }
 }
 
-/// How many dimensions each input of the model has, the batch included, where its place is known.
-pub fn ranks(model: &Model) -> Vec<usize> {
-    match &model.input {
-        Some(shape) => vec![shape.len() + 1],
-        None => Vec::new(),
-    }
-}
-
 fn named(name: &str, input: &ModelInput) -> Input {
     Input {
         name: Some(name.to_owned()),

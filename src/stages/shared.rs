@@ -7,7 +7,7 @@ use super::inputs;
 use super::weights;
 use crate::dataset::Input;
 use crate::formats::source::Source;
-use crate::graph::{Evaluate, Graph};
+use crate::graph::{Declare, Evaluate, Graph};
 use crate::labels::Split;
 use crate::pipeline::{Failure, InputRecord, Stop};
 use crate::readers;
@@ -16,7 +16,7 @@ use crate::sensitivity::size_that_runs;
 use crate::spec::{HeadCut, Memory, Spec};
 use crate::store::{Change, Digest, DigestError, Document, Key, Store};
 use crate::tensor::{DType, Tensor};
-use crate::topology::{self, Options, Walked};
+use crate::topology::{self, Declared, Options, Walked};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Raised whenever a reader makes another graph of the same file.
-pub(super) const READER: u32 = 2;
+pub(super) const READER: u32 = 3;
 
 /// The most numbers of a made-up sample.
 const MADE_UP: usize = 1 << 28;
@@ -38,15 +38,14 @@ pub struct Unreadable {
     pub message: String,
 }
 
-/// Opens a model file, of whose inputs the number of dimensions may be known, and reads its structure.
-pub(super) fn read_graph(path: &Path, input_ranks: Vec<usize>) -> Result<Model, Unreadable> {
+/// Opens a model file, of whose inputs the sizes may be known, and reads its structure.
+pub(super) fn read_graph(path: &Path, declared: &dyn Declare) -> Result<Model, Unreadable> {
     let unreadable = |message: String| Unreadable {
         path: path.to_owned(),
         message,
     };
     let source = Source::open(path).map_err(|error| unreadable(error.to_string()))?;
-    let graph = readers::read_model_from(&source, &readers::Options { input_ranks })
-        .map_err(|error| unreadable(error.to_string()))?;
+    let graph = readers::read_model_from(&source, declared).map_err(|error| unreadable(error.to_string()))?;
     Ok(Model { graph, source })
 }
 
@@ -154,7 +153,15 @@ impl Shared {
 
     /// The model, read when it is first asked for.
     pub fn model(&self) -> Result<&Model, Unreadable> {
-        let read = || read_graph(&self.model_path(), inputs::ranks(&self.spec.pipeline.model));
+        let model = &self.spec.pipeline.model;
+        let declared = |graph: &Graph| {
+            let inputs = inputs::resolve(model, graph).ok()?.into_iter();
+            Some(inputs.map(|input| (input.shape, input.dtype)).collect())
+        };
+        let read = || {
+            let declared = Declared::new(Box::new(declared), evaluator());
+            read_graph(&self.model_path(), &declared)
+        };
         self.model.get_or_init(read).as_ref().map_err(Clone::clone)
     }
 

@@ -5,6 +5,7 @@
 
 mod balance;
 mod coupling;
+mod declared;
 mod explain;
 mod flops;
 mod layers;
@@ -15,6 +16,7 @@ mod tests;
 mod walk;
 
 pub use coupling::{Coupling, Frozen, Group, Heads, ParamUnits, coupling};
+pub use declared::{Declared, Inputs};
 pub use explain::{
     About, Channels, Coupled, Drawing, DrawnGroup, Explanation, FrozenPart, Member, Operator, Part, Side, Step,
     explain, place, ranges, shape,

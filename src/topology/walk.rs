@@ -49,7 +49,7 @@ pub struct Walked<'g> {
     pub graph: &'g Graph,
     /// One fact a value.
     pub facts: Vec<Fact>,
-    traits: Vec<Trait>,
+    pub(super) traits: Vec<Trait>,
     pub labels: Labels,
     /// Multiply-accumulates a node, for the whole batch.
     pub macs: Vec<u64>,
@@ -178,7 +178,7 @@ fn load(walked: &mut Walked, value: ValueId) {
     };
 }
 
-fn constant(tensor: &Tensor) -> Fact {
+pub(super) fn constant(tensor: &Tensor) -> Fact {
     if !tensor.shape().is_empty() {
         return Fact::fixed(tensor.shape().to_vec(), tensor.dtype());
     }
@@ -190,7 +190,15 @@ fn constant(tensor: &Tensor) -> Fact {
     })
 }
 
-fn step(walked: &mut Walked, id: NodeId, node: &Node, split: Split, options: &Options, evaluator: &dyn Evaluate) {
+/// Lets one node's rule write the facts of its results.
+pub(super) fn step(
+    walked: &mut Walked,
+    id: NodeId,
+    node: &Node,
+    split: Split,
+    options: &Options,
+    evaluator: &dyn Evaluate,
+) {
     let op = ops::find(&node.op);
     let mut site = ops::site_for(
         walked.graph,

@@ -13,6 +13,7 @@ import typing
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "data" / "torchscript"))
 from make import slim  # noqa: E402
@@ -113,12 +114,59 @@ class Backwards(nn.Module):
         return x
 
 
+class Sizes(nn.Module):
+    """Branches on sizes whose other side does not run, or gives another shape."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Conv2d(3, 8, 1)
+        self.b = nn.Conv2d(8, 4, 1)
+        self.c = nn.Conv2d(4, 2, 1)
+
+    def forward(self, x):
+        if x.size(2) > 100:
+            x = F.avg_pool2d(x, 2)
+        y = self.a(x)
+        if y.size(3) % 2 == 0:
+            y = y.view(y.size(0), 8, -1, 2).mean(3, keepdim=True)
+        else:
+            y = y.view(y.size(0), 8, 5, -1)
+        z = F.avg_pool2d(self.b(y), (2, 1))
+        if z.shape != y.shape:
+            z = F.interpolate(z, size=y.shape[2:])
+        return self.c(z + max(z.size(2), 3) * 0.1)
+
+
+class Steps(nn.Module):
+    """A cell that goes over time, and parts of which the shape says how many there are."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.GRUCell(6, 5)
+        self.head = nn.Linear(5, 2)
+
+    def forward(self, x):
+        h = torch.zeros(x.size(0), 5)
+        left: typing.List[torch.Tensor] = []
+        for t in range(1, x.size(1)):
+            h = self.cell(x[:, t], h)
+            left.append(h)
+        parts = x.split(2, 1)
+        for part in parts:
+            h = self.cell(part.mean(1), h)
+        for at in range(3):
+            h = h + left[at % len(left)]
+        return self.head(h)
+
+
 NETWORKS = {
     "device": (Device, [IMAGE]),
     "ranges": (Ranges, [IMAGE]),
     "c2f": (C2f, [IMAGE]),
     "pieces": (Pieces, [IMAGE]),
     "backwards": (Backwards, [IMAGE]),
+    "sizes": (Sizes, [IMAGE]),
+    "steps": (Steps, [(2, 4, 6)]),
 }
 
 

@@ -2,7 +2,7 @@
 
 use secateur::graph::{Graph, verify};
 use secateur::prune::{Removal, proof};
-use secateur::readers::{Options as Known, read_model_with};
+use secateur::readers::read_model;
 use secateur::runtime::Runtime;
 use secateur::tensor::Tensor;
 use secateur::topology::{Options, coupling, walk};
@@ -27,8 +27,7 @@ fn folder() -> PathBuf {
 
 fn read(name: &str) -> Graph {
     let bytes = std::fs::read(folder().join(format!("{name}.pt"))).expect("a script");
-    let known = Known { input_ranks: vec![4] };
-    read_model_with(bytes.into(), &known).unwrap_or_else(|error| panic!("{name}: {error}"))
+    read_model(bytes.into()).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
 #[test]

@@ -16,6 +16,7 @@ use std::rc::Rc;
 const MAX_NODES: usize = 100_000;
 
 /// A graph under construction.
+#[derive(Default)]
 pub struct Builder {
     pub graph: Graph,
     /// By value: whether it depends on the model's input.
@@ -31,7 +32,6 @@ pub struct Builder {
     ranks: BTreeMap<ValueId, usize>,
     /// Element types of results, likewise.
     dtypes: BTreeMap<ValueId, DType>,
-    input_ranks: Vec<usize>,
 }
 
 /// Words that printed code cannot use as names.
@@ -81,20 +81,6 @@ const RESERVED: [&str; 42] = [
 ];
 
 impl Builder {
-    pub fn new(input_ranks: Vec<usize>) -> Builder {
-        Builder {
-            graph: Graph::default(),
-            depends: Vec::new(),
-            numbers: BTreeMap::new(),
-            scope: "".into(),
-            hint: None,
-            names: BTreeMap::new(),
-            ranks: BTreeMap::new(),
-            dtypes: BTreeMap::new(),
-            input_ranks,
-        }
-    }
-
     /// Adds a value under the nearest free name.
     pub fn value(&mut self, wanted: &str, ty: Type, def: Def, depends: bool) -> ValueId {
         let name = self.unique(wanted);
@@ -125,13 +111,17 @@ impl Builder {
         }
     }
 
+    /// Notes how many dimensions a tensor has.
+    pub fn set_rank(&mut self, value: ValueId, rank: usize) {
+        self.ranks.insert(value, rank);
+    }
+
     /// How many dimensions a tensor has, if that is known.
     pub fn rank(&self, value: ValueId) -> Option<usize> {
         match self.graph.value(value).def {
-            Def::Input(input) => self.input_ranks.get(input as usize).copied(),
             Def::Param(param) => Some(self.graph.param(param).tensor.shape().len()),
             Def::Constant(constant) => Some(self.graph.constants[constant as usize].shape().len()),
-            Def::Node { .. } => self.ranks.get(&value).copied(),
+            Def::Input(_) | Def::Node { .. } => self.ranks.get(&value).copied(),
         }
     }
 

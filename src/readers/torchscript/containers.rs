@@ -4,7 +4,7 @@
 //! `chunk(x)`) is kept symbolic as long as the code allows.
 
 use super::ReadError;
-use super::fold::range_length;
+use super::fold::{format, position, slice};
 use super::inline::Inliner;
 use super::shapes::slice_shape;
 use super::value::{Val, Walk, item_type};
@@ -19,6 +19,11 @@ impl Inliner<'_, '_> {
     /// `value[index]`
     pub(super) fn index(&mut self, value: Val, index: Val) -> Result<Val, ReadError> {
         let value = value.now();
+        // A list of the graph is asked for its element when the graph runs.
+        let index = match value {
+            Val::Dynamic(_) => index,
+            _ => self.told(&index),
+        };
         match (&value, &index) {
             (Val::List(items), Val::Int(at)) => {
                 let items = items.borrow();
@@ -31,13 +36,13 @@ impl Inliner<'_, '_> {
                 Some(at) => Ok(tuple.items[at].clone()),
                 None => self.error(format!("index {at} of a tuple of {}", tuple.items.len())),
             },
-            (Val::Dict(items), key) => {
-                let items = items.borrow();
-                match items.iter().rev().find(|(known, _)| known.equals(key) == Some(true)) {
-                    Some((_, found)) => Ok(found.clone()),
-                    None => self.error("a dict has no such key"),
-                }
-            }
+            (Val::Dict(items), key) => match self.find(&items.borrow(), key)? {
+                Some(found) => Ok(found),
+                None => self.error(format!(
+                    "a dict has no key {}",
+                    key.text().unwrap_or_else(|| key.describe().into())
+                )),
+            },
             (Val::Views(list), Val::Int(at)) => self.piece(list, *at),
             (Val::Shape(shape), Val::Int(at)) => match shape.dim(*at) {
                 Some(dim) => self.extent(shape.tensor, dim),
@@ -65,6 +70,18 @@ impl Inliner<'_, '_> {
             }
             _ => self.error(format!("{} has no element [{}]", value.describe(), index.describe())),
         }
+    }
+
+    /// What a dict holds under a key.
+    fn find(&self, items: &[(Val, Val)], key: &Val) -> Result<Option<Val>, ReadError> {
+        for (known, value) in items.iter().rev() {
+            match known.equals(key) {
+                Some(true) => return Ok(Some(value.clone())),
+                Some(false) => {}
+                None => return self.error("whether a dict has a key that only a run can tell"),
+            }
+        }
+        Ok(None)
     }
 
     /// The values of `a, b, = value`; `names` name what is made.
@@ -133,6 +150,9 @@ impl Inliner<'_, '_> {
                 None => Ok(None),
             };
         }
+        if let Some(told) = self.placed(name, args) {
+            return self.container(name, &told);
+        }
         let found = match (name, args) {
             ("append", [Val::List(list), item]) => {
                 self.grow(list, item)?;
@@ -199,14 +219,10 @@ impl Inliner<'_, '_> {
                 Val::list(dict.borrow().iter().map(pair).collect())
             }
             ("get", [Val::Dict(dict), key, rest @ ..]) => {
-                let dict = dict.borrow();
-                let found = dict.iter().find(|(known, _)| known.equals(key) == Some(true));
-                found.map_or(rest.first().cloned().unwrap_or(Val::None), |(_, value)| value.clone())
+                let found = self.find(&dict.borrow(), key)?;
+                found.unwrap_or_else(|| rest.first().cloned().unwrap_or(Val::None))
             }
-            ("__contains__", [Val::Dict(dict), key]) => {
-                let dict = dict.borrow();
-                Val::Bool(dict.iter().any(|(known, _)| known.equals(key) == Some(true)))
-            }
+            ("__contains__", [Val::Dict(dict), key]) => Val::Bool(self.find(&dict.borrow(), key)?.is_some()),
             ("__contains__", [Val::List(list), item]) => {
                 let same: Option<Vec<bool>> = list.borrow().iter().map(|known| known.equals(item)).collect();
                 match same {
@@ -355,7 +371,7 @@ impl Inliner<'_, '_> {
             Val::Views(list) => match self.known_pieces(list)? {
                 Some(items) => Ok(items),
                 None => self.error(format!(
-                    "how many parts {} gives depends on the shape of the input, which is not known here",
+                    "how many parts {} gives depends on the batch size, or on sizes of the input that are not declared",
                     list.view.op
                 )),
             },
@@ -424,50 +440,4 @@ pub(super) fn changes_container(name: &str) -> bool {
             | "setdefault"
             | "popitem"
     )
-}
-
-/// Python's index, negative from the end.
-fn position(at: i64, length: usize) -> Option<usize> {
-    let at = if at < 0 { at.checked_add(length as i64)? } else { at };
-    usize::try_from(at).ok().filter(|at| *at < length)
-}
-
-/// `items[start:end:step]` as Python has it: `None` where a bound is not known, `Some(None)` for steps of zero.
-fn slice(items: &[Val], bounds: &[Val]) -> Option<Option<Vec<Val>>> {
-    let length = items.len() as i64;
-    let step = match bounds.get(2) {
-        None | Some(Val::None) => 1,
-        Some(step) => step.as_int()?,
-    };
-    // Backwards, a slice begins at the last element and ends before the first.
-    let (least, most) = if step < 0 { (-1, length - 1) } else { (0, length) };
-    let bound = |value: Option<&Val>, default: i64| match value {
-        None | Some(Val::None) => Some(default),
-        Some(value) => {
-            let at = value.as_int()?;
-            Some(if at < 0 { at.saturating_add(length) } else { at }.clamp(least, most))
-        }
-    };
-    let (first, last) = if step < 0 { (most, least) } else { (least, most) };
-    let (start, end) = (bound(bounds.first(), first)?, bound(bounds.get(1), last)?);
-    let Some(count) = range_length(start, end, step) else {
-        return Some(None);
-    };
-    let at = |index: u64| items.get((start + index as i64 * step) as usize).cloned();
-    Some(Some((0..count).filter_map(at).collect()))
-}
-
-/// `"a {} b".format(values)`
-fn format(pattern: &str, values: &[Val]) -> Option<String> {
-    let mut parts = pattern.split("{}");
-    let mut found = parts.next()?.to_owned();
-    let mut values = values.iter();
-    for part in parts {
-        found.push_str(&values.next()?.text()?);
-        found.push_str(part);
-        if found.len() > 100_000 {
-            return None;
-        }
-    }
-    Some(found)
 }

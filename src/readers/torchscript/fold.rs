@@ -1,4 +1,4 @@
-//! Operators on numbers and strings that are known already.
+//! Operators on numbers and strings that are known already, and places in lists.
 //!
 //! Owns the arithmetic of TorchScript's scalars, as TorchScript does it. Gives nothing where an argument needs a run.
 
@@ -189,6 +189,52 @@ fn floats(name: &str, a: f64, b: f64) -> Option<Result<Val, String>> {
         "ge" => Ok(Val::Bool(a >= b)),
         _ => return None,
     })
+}
+
+/// Python's index, negative from the end.
+pub(super) fn position(at: i64, length: usize) -> Option<usize> {
+    let at = if at < 0 { at.checked_add(length as i64)? } else { at };
+    usize::try_from(at).ok().filter(|at| *at < length)
+}
+
+/// `items[start:end:step]` as Python has it: `None` where a bound is not known, `Some(None)` for steps of zero.
+pub(super) fn slice(items: &[Val], bounds: &[Val]) -> Option<Option<Vec<Val>>> {
+    let length = items.len() as i64;
+    let step = match bounds.get(2) {
+        None | Some(Val::None) => 1,
+        Some(step) => step.as_int()?,
+    };
+    // Backwards, a slice begins at the last element and ends before the first.
+    let (least, most) = if step < 0 { (-1, length - 1) } else { (0, length) };
+    let bound = |value: Option<&Val>, default: i64| match value {
+        None | Some(Val::None) => Some(default),
+        Some(value) => {
+            let at = value.as_int()?;
+            Some(if at < 0 { at.saturating_add(length) } else { at }.clamp(least, most))
+        }
+    };
+    let (first, last) = if step < 0 { (most, least) } else { (least, most) };
+    let (start, end) = (bound(bounds.first(), first)?, bound(bounds.get(1), last)?);
+    let Some(count) = range_length(start, end, step) else {
+        return Some(None);
+    };
+    let at = |index: u64| items.get((start + index as i64 * step) as usize).cloned();
+    Some(Some((0..count).filter_map(at).collect()))
+}
+
+/// `"a {} b".format(values)`
+pub(super) fn format(pattern: &str, values: &[Val]) -> Option<String> {
+    let mut parts = pattern.split("{}");
+    let mut found = parts.next()?.to_owned();
+    let mut values = values.iter();
+    for part in parts {
+        found.push_str(&values.next()?.text()?);
+        found.push_str(part);
+        if found.len() > 100_000 {
+            return None;
+        }
+    }
+    Some(found)
 }
 
 #[cfg(test)]

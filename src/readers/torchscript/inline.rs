@@ -12,6 +12,7 @@ use super::fold::range_length;
 use super::library::{File, Library};
 use super::value::{Keywords, Object, Val};
 use super::{Place, ReadError};
+use crate::graph::Sizes;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -31,6 +32,7 @@ pub struct Inliner<'a, 'l> {
     pub constants: Vec<Val>,
     pub builder: Builder,
     pub cells: Cells,
+    pub(super) declared: &'l mut dyn Sizes,
     pub(super) file: Rc<File>,
     pub(super) line: u32,
     depth: usize,
@@ -56,6 +58,7 @@ pub enum Flow {
 impl<'a, 'l> Inliner<'a, 'l> {
     pub fn new(
         library: &'l mut Library<'a>,
+        declared: &'l mut dyn Sizes,
         objects: Vec<Object>,
         constants: Vec<Val>,
         builder: Builder,
@@ -67,6 +70,7 @@ impl<'a, 'l> Inliner<'a, 'l> {
             constants,
             builder,
             cells,
+            declared,
             file: Rc::new(File::none()),
             line: 0,
             depth: 0,
@@ -216,7 +220,13 @@ impl<'a, 'l> Inliner<'a, 'l> {
                 otherwise,
             } => {
                 let condition = self.eval(frame, condition)?;
-                let branch = match self.known(&condition)? {
+                let mut known = self.known(&condition)?;
+                // Checks of sizes are dropped, like all others.
+                if known.is_none() && !always_raises(then) && !always_raises(otherwise) {
+                    let told = self.told(&condition);
+                    known = self.known(&told)?;
+                }
+                let branch = match known {
                     Some(true) => then,
                     Some(false) => otherwise,
                     None if always_raises(then) => otherwise,
@@ -250,13 +260,14 @@ impl<'a, 'l> Inliner<'a, 'l> {
 
     fn loop_error<T>(&self) -> Result<T, ReadError> {
         self.error(
-            "a loop's length depends on the data or the shape of the input, which is not read; save the model with \
-             torch.jit.trace(model.eval(), example) instead of torch.jit.script",
+            "how often a loop runs depends on the data, on the batch size, or on sizes of the input that are not declared; save \
+             the model with torch.jit.trace(model.eval(), example) instead of torch.jit.script",
         )
     }
 
     fn condition(&mut self, frame: &Frame, condition: &Expr) -> Result<Option<bool>, ReadError> {
         let condition = self.eval(frame, condition)?;
+        let condition = self.told(&condition);
         self.known(&condition)
     }
 
@@ -275,7 +286,8 @@ impl<'a, 'l> Inliner<'a, 'l> {
         {
             let mut bounds = Vec::new();
             for arg in &call.args {
-                match self.eval(frame, arg)? {
+                let bound = self.eval(frame, arg)?;
+                match self.told(&bound) {
                     Val::Int(int) => bounds.push(int),
                     _ => return self.loop_error(),
                 }

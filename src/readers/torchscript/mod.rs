@@ -5,8 +5,9 @@
 //! `finish` keeps what the outputs need. Nothing of the file is executed but the folding of numbers, lists and branches
 //! that are known; operators are admitted by name (see `graph::allow_list`). Deliberately knows nothing of libtorch.
 //!
-//! Checks that only raise are dropped, `assert` and `warn` likewise: the graph says what the model computes, not which
-//! inputs it rejects. `empty` becomes `zeros`. Writes in place become new values.
+//! What the inputs are declared to be decides branches and loops on sizes, the batch size excepted (see `branch` for those
+//! that only a run can tell). Checks that only raise are dropped, `assert` and `warn` likewise: the graph says what the
+//! model computes, not which inputs it rejects. `empty` becomes `zeros`. Writes in place become new values.
 
 mod alias;
 mod ast;
@@ -39,14 +40,7 @@ pub use error::{Place, ReadError};
 pub use traced::traced_inputs;
 
 use crate::formats::zip::Archive;
-use crate::graph::Graph;
-
-/// How to read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Options {
-    /// How many dimensions each input has, the batch included; may be left empty. Branches of scripts on it fold.
-    pub input_ranks: Vec<usize>,
-}
+use crate::graph::{Declare, Graph};
 
 /// Stack of the thread that reads: code may be nested deeper than a main thread's stack allows.
 const STACK: usize = 256 << 20;
@@ -55,12 +49,12 @@ const STACK: usize = 256 << 20;
 /// for it.
 ///
 /// # Errors
-/// When the archive is malformed, asks for an operator that is no arithmetic, or branches on data; the error names the
-/// entry, the line and the module.
-pub fn read_archive(archive: &Archive, options: &Options) -> Result<Graph, ReadError> {
+/// When the archive is malformed, asks for an operator that is no arithmetic, or for what no graph can hold; the error
+/// names the entry, the line and the module.
+pub fn read_archive(archive: &Archive, declared: &dyn Declare) -> Result<Graph, ReadError> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().stack_size(STACK);
-        let reader = thread.spawn_scoped(scope, || read_here(archive, options));
+        let reader = thread.spawn_scoped(scope, || read_here(archive, declared));
         let reader = reader.map_err(|error| ReadError::Archive(format!("no thread to read the model in: {error}")))?;
         match reader.join() {
             Ok(found) => found,
@@ -69,7 +63,7 @@ pub fn read_archive(archive: &Archive, options: &Options) -> Result<Graph, ReadE
     })
 }
 
-fn read_here(archive: &Archive, options: &Options) -> Result<Graph, ReadError> {
+fn read_here(archive: &Archive, declared: &dyn Declare) -> Result<Graph, ReadError> {
     for entry in ["data.pkl", "constants.pkl"] {
         if !archive.contains(entry) {
             return Err(ReadError::Archive(format!(
@@ -98,7 +92,7 @@ fn read_here(archive: &Archive, options: &Options) -> Result<Graph, ReadError> {
         objects,
         tensors,
         version,
-        input_ranks: &options.input_ranks,
+        declared: &mut *declared.sizes(),
     })
 }
 

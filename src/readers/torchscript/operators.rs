@@ -120,6 +120,13 @@ impl Inliner<'_, '_> {
                     None => return Ok(None),
                 }
             }
+            ("aten::eq" | "aten::ne", [Val::List(_) | Val::Shape(_), Val::List(_) | Val::Shape(_)]) => {
+                match self.same_numbers(&args[0], &args[1])? {
+                    Some(same) if op == "aten::eq" => same,
+                    Some(same) => self.operator("aten::__not__", vec![same], Vec::new())?,
+                    None => return Ok(None),
+                }
+            }
             ("aten::len", [Val::Tensor(tensor)]) => self.extent(*tensor, 0)?,
             ("aten::__getitem__" | "prim::TupleIndex", [value, index]) => self.index(value.clone(), index.clone())?,
             ("prim::NumToTensor", [value]) => {

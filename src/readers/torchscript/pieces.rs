@@ -30,7 +30,12 @@ impl Inliner<'_, '_> {
         let args = vec![Arg::Value(fresh), Arg::Int(at)];
         let value = self.builder.node("aten::__getitem__", args, Vec::new());
         let value = value.or_else(|message| self.error(message))?;
-        Ok(self.part(list, value, at, length(list)))
+        let count = length(list);
+        // Behind a write, places are counted from the front.
+        let at = count
+            .filter(|_| at < 0)
+            .map_or(at, |count| at.saturating_add(count as i64));
+        Ok(self.part(list, value, at, count))
     }
 
     /// All elements, of which there are so many.
@@ -46,7 +51,10 @@ impl Inliner<'_, '_> {
 
     /// All elements, where it is known how many there are.
     pub(super) fn known_pieces(&mut self, list: &ListView) -> Result<Option<Vec<Val>>, ReadError> {
-        let count = length(list);
+        let count = match length(list) {
+            Some(count) => Some(count),
+            None => self.length(list.list),
+        };
         count.map(|count| self.pieces(list, count)).transpose()
     }
 

@@ -1,15 +1,72 @@
 //! Shapes of tensors as the code handles them: `size(x)`, its elements and its slices.
 //!
-//! Owns the way from a shape to `size(x, dim)` nodes, and to a list of known length where the rank is known. A size
-//! itself is never known here: a graph runs at every size.
+//! Owns the way from a shape to `size(x, dim)` nodes, and to a list of known length where the rank is known; and what the
+//! declared sizes of the inputs tell. Only branches, loops and places in lists are decided by those: as an argument of an
+//! operator a size stays what the graph says when it runs.
 
 use super::ReadError;
 use super::alias::Emit;
 use super::inline::Inliner;
 use super::value::{CellId, Shape, Val};
-use crate::graph::{Arg, ValueId};
+use crate::graph::{Arg, Known, Type, ValueId};
 
 impl Inliner<'_, '_> {
+    /// Notes how many dimensions the declared inputs have.
+    pub(super) fn rank_inputs(&mut self) {
+        for input in self.builder.graph.inputs.clone() {
+            if let Some(Known::Rank(rank)) = self.declared.known(&self.builder.graph, input) {
+                self.builder.set_rank(input, rank);
+            }
+        }
+    }
+
+    /// A number that only a run can tell, where the declared sizes tell it at every batch size; else the value itself.
+    pub(super) fn told(&mut self, value: &Val) -> Val {
+        let Val::Dynamic(number) = value else {
+            return value.clone();
+        };
+        match self.declared.known(&self.builder.graph, *number) {
+            Some(Known::Number(Arg::Int(int))) => Val::Int(int),
+            Some(Known::Number(Arg::Float(float))) => Val::Float(float),
+            Some(Known::Number(Arg::Bool(flag))) => Val::Bool(flag),
+            _ => value.clone(),
+        }
+    }
+
+    /// The arguments of an operator on a list with its places told; `None` where there is nothing to tell.
+    pub(super) fn placed(&mut self, name: &str, args: &[Val]) -> Option<Vec<Val>> {
+        let places = match (name, args) {
+            // The place or the count comes first, then what is put there.
+            ("insert" | "pop" | "_set_item" | "mul", [Val::List(_), _, ..]) => 1..2,
+            ("slice", [Val::List(_), ..]) => 1..args.len(),
+            _ => return None,
+        };
+        let mut told = args.to_vec();
+        let mut found = false;
+        for at in places {
+            told[at] = self.told(&args[at]);
+            found |= matches!(args[at], Val::Dynamic(_)) && !matches!(told[at], Val::Dynamic(_));
+        }
+        found.then_some(told)
+    }
+
+    /// How many elements a list of the graph has, where that is known.
+    pub(super) fn length(&mut self, list: ValueId) -> Option<usize> {
+        match self.declared.known(&self.builder.graph, list) {
+            Some(Known::Length(length)) => Some(length),
+            _ => None,
+        }
+    }
+
+    /// How many dimensions a tensor has, where that is known.
+    fn rank(&mut self, tensor: ValueId) -> Option<usize> {
+        let rank = self.builder.rank(tensor);
+        rank.or_else(|| match self.declared.known(&self.builder.graph, tensor) {
+            Some(Known::Rank(rank)) => Some(rank),
+            _ => None,
+        })
+    }
+
     /// `size(tensor, dim)`
     pub(super) fn extent(&mut self, tensor: CellId, dim: i64) -> Result<Val, ReadError> {
         let tensor = Arg::Value(self.read(tensor)?);
@@ -19,7 +76,7 @@ impl Inliner<'_, '_> {
     /// A shape as a list of the code, where the number of dimensions is known.
     pub(super) fn extents(&mut self, shape: Shape) -> Result<Option<Val>, ReadError> {
         let tensor = self.read(shape.tensor)?;
-        let Some(rank) = self.builder.rank(tensor) else {
+        let Some(rank) = self.rank(tensor) else {
             return Ok(None);
         };
         let from = |at: i64| if at < 0 { at.saturating_add(rank as i64) } else { at }.clamp(0, rank as i64);
@@ -60,10 +117,39 @@ impl Inliner<'_, '_> {
         self.container(name, &known)
     }
 
+    /// Whether two lists of numbers are the same, number by number; `None` where one is of something else, or of a length
+    /// that is not known.
+    pub(super) fn same_numbers(&mut self, left: &Val, right: &Val) -> Result<Option<Val>, ReadError> {
+        let mut sides = [Vec::new(), Vec::new()];
+        for (side, value) in sides.iter_mut().zip([left, right]) {
+            let list = match value {
+                Val::Shape(shape) => self.extents(*shape)?,
+                other => Some(other.clone()),
+            };
+            let Some(list) = list else { return Ok(None) };
+            *side = self.known_items(&list)?;
+        }
+        let [left, right] = sides;
+        let number = |value: &Val| match value {
+            Val::Int(_) => true,
+            Val::Dynamic(value) => *self.builder.type_of(*value) == Type::Int,
+            _ => false,
+        };
+        if !left.iter().chain(&right).all(number) {
+            return Ok(None);
+        }
+        let mut same = Val::Bool(left.len() == right.len());
+        for (a, b) in left.into_iter().zip(right) {
+            let alike = self.operator("aten::eq", vec![a, b], Vec::new())?;
+            same = self.operator("aten::__and__", vec![same, alike], Vec::new())?;
+        }
+        Ok(Some(same))
+    }
+
     /// `dim(tensor)`
     pub(super) fn dimensions(&mut self, tensor: CellId) -> Result<Val, ReadError> {
         let value = self.read(tensor)?;
-        match self.builder.rank(value) {
+        match self.rank(value) {
             Some(rank) => Ok(Val::Int(rank as i64)),
             None => self.emit("aten::dim", vec![Arg::Value(value)], Vec::new()),
         }

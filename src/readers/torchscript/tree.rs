@@ -10,7 +10,7 @@ use super::inline::Inliner;
 use super::library::{Library, Named};
 use super::value::{CellId, Object, ObjectId, Val};
 use super::{ReadError, finish};
-use crate::graph::{Def, Graph, Issue, Module, Param, ParamId, Type};
+use crate::graph::{Def, Graph, Issue, Module, Param, ParamId, Sizes, Type};
 use crate::tensor::{DType, Tensor, Weight};
 use std::collections::BTreeMap;
 
@@ -22,7 +22,8 @@ pub struct Loaded<'a> {
     pub objects: Vec<Object>,
     pub tensors: Vec<Weight>,
     pub version: u64,
-    pub input_ranks: &'a [usize],
+    /// What the inputs are declared to be.
+    pub declared: &'a mut dyn Sizes,
 }
 
 /// Inlines the `forward` of the root.
@@ -34,7 +35,7 @@ pub fn inline_root(loaded: Loaded) -> Result<Graph, ReadError> {
         mut objects,
         tensors,
         version,
-        input_ranks,
+        declared,
     } = loaded;
     let Val::Object(root) = root else {
         return Err(ReadError::Archive("data.pkl holds no module".into()));
@@ -43,7 +44,7 @@ pub fn inline_root(loaded: Loaded) -> Result<Graph, ReadError> {
         Val::Tuple(tuple) => tuple.items.clone(),
         _ => return Err(ReadError::Archive("constants.pkl holds no tuple".into())),
     };
-    let mut builder = Builder::new(input_ranks.to_vec());
+    let mut builder = Builder::default();
     let names = name_tree(&mut objects, root, &mut builder.graph)?;
     if names.is_empty() && constants.iter().any(|value| is_array(value, &tensors)) {
         return Err(ReadError::Frozen);
@@ -62,7 +63,8 @@ pub fn inline_root(loaded: Loaded) -> Result<Graph, ReadError> {
     // Inputs take their names first, then parameters; a tensor's cell has the tensor's own index.
     let inputs = inputs(forward, &mut builder)?;
     let cells = tensor_cells(&tensors, &names, &mut builder)?;
-    let mut inliner = Inliner::new(&mut library, objects, constants, builder, cells);
+    let mut inliner = Inliner::new(&mut library, declared, objects, constants, builder, cells);
+    inliner.rank_inputs();
     let mut args = vec![Val::Object(root)];
     for value in inputs {
         args.push(inliner.wrap(value));
