@@ -14,8 +14,12 @@ pub(super) const OPS: &[Op] = &[
     Op::new("aten::rnn_relu", recurrent).costing(macs).zero(Zeros::Start),
     Op::new("aten::lstm_cell", recurrent).costing(macs).zero(Zeros::Start),
     Op::new("aten::gru_cell", recurrent).costing(macs).zero(Zeros::Start),
-    Op::new("aten::rnn_tanh_cell", recurrent).costing(macs).zero(Zeros::Start),
-    Op::new("aten::rnn_relu_cell", recurrent).costing(macs).zero(Zeros::Start),
+    Op::new("aten::rnn_tanh_cell", recurrent)
+        .costing(macs)
+        .zero(Zeros::Start),
+    Op::new("aten::rnn_relu_cell", recurrent)
+        .costing(macs)
+        .zero(Zeros::Start),
 ];
 
 const STEPS: &str = "carries them from step to step";

@@ -91,6 +91,8 @@ impl Growing<'_> {
                 issues: Vec::new(),
                 heads: Split::Within,
                 head_splits: BTreeSet::new(),
+                // The walk over the whole graph tells it.
+                damage: None,
             };
             walked.facts.resize(graph.values.len(), Fact::Unknown);
             walked.traits.resize(graph.values.len(), Trait::default());
