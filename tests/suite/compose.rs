@@ -266,7 +266,8 @@ impl<'e> Composer<'e> {
         if found == shape && axis == star {
             return Some(value);
         }
-        if found[0] != shape[0] {
+        // Zeros follow what they meet along every axis, that of the samples too.
+        if found[0] != shape[0] || axis == 0 {
             return None;
         }
         let mut made = self.narrowed(value, axis, found.len(), shape[star]);

@@ -141,7 +141,7 @@ fn scripted_metrics_are_those_of_pytorch() -> Checked {
     for (file, code, wanted) in [
         ("nothing.pt", 2, "there is no file"),
         ("golden.json", 1, "a JSON file"),
-        ("loop.pt", 1, "a loop's length depends on the data"),
+        ("loop.pt", 1, "how often a loop runs depends on the data"),
         ("mean.pt", 1, "gives [[]] for"),
     ] {
         let text = pipeline("m", &format!("metric: {{torchscript: {{path: scripted/{file}}}}}"), "");
