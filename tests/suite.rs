@@ -77,4 +77,8 @@ mod suite {
     mod topology;
     #[cfg(feature = "torch")]
     mod torture;
+    #[cfg(feature = "torch")]
+    mod weights;
+    #[cfg(feature = "torch")]
+    mod zoo;
 }

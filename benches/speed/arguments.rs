@@ -82,14 +82,9 @@ impl Arguments {
         if found.images.is_some() != found.labels.is_some() {
             return Err("--images and --labels go together".into());
         }
-        let paths = [
-            &mut found.model,
-            &mut found.images,
-            &mut found.labels,
-            &mut found.nni,
-            &mut found.zoo,
-        ];
-        for path in paths.into_iter().chain([&mut found.json, &mut found.compare]).flatten() {
+        let data = [&mut found.model, &mut found.images, &mut found.labels];
+        let others = [&mut found.nni, &mut found.zoo, &mut found.json, &mut found.compare];
+        for path in data.into_iter().chain(others).flatten() {
             *path = from.join(&*path);
         }
         Ok(found)

@@ -36,10 +36,8 @@ pub fn prove(row: &mut Row, graph: &Graph, options: &Options, groups: usize, run
         }
     }
     drop(prover);
-    match at_two_batch_sizes(&walked, options, &together, runtime, &mut row.ran) {
-        Ok(difference) => row.all.record(Ok(difference)),
-        Err(fault) => row.all.record(Err(fault.to_string())),
-    }
+    let all = at_two_batch_sizes(&walked, options, &together, runtime, &mut row.ran);
+    row.all.record(all.map_err(|fault| fault.to_string()));
 }
 
 /// A random half of a group's units.

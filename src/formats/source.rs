@@ -86,11 +86,6 @@ impl Source {
         }
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.size() == 0
-    }
-
     /// The file, unless the bytes are in memory.
     pub fn open_file(&self) -> Option<&OpenFile> {
         match self {

@@ -9,6 +9,7 @@
 
 mod evaluate;
 mod names;
+mod range;
 mod resolve;
 mod schema;
 mod subset;
@@ -18,6 +19,7 @@ mod text;
 mod verify;
 
 pub use evaluate::{Declare, Evaluate, EvaluateError, Known, NoEvaluator, NoSizes, Sizes};
+pub use range::{range_item, range_length};
 pub use resolve::{ResolveError, Resolved, resolve};
 pub use schema::{
     AllowList, Base, Kind, ListKind, Schema, SchemaArg, allow_list, functional_twin, is_in_place, schema_of,
@@ -194,10 +196,13 @@ impl Graph {
 
     /// Nodes with their ids, in order.
     pub fn nodes(&self) -> impl Iterator<Item = (NodeId, &Node)> {
-        self.nodes
-            .iter()
-            .enumerate()
-            .map(|(index, node)| (NodeId(index as u32), node))
+        self.nodes_from(0)
+    }
+
+    /// The nodes behind so many others, in order.
+    pub fn nodes_from(&self, first: usize) -> impl Iterator<Item = (NodeId, &Node)> {
+        let rest = self.nodes.iter().enumerate().skip(first);
+        rest.map(|(index, node)| (NodeId(index as u32), node))
     }
 
     pub fn value_ids(&self) -> impl Iterator<Item = ValueId> + use<> {

@@ -125,7 +125,7 @@ fn filters(
     let zero = site.zero_argument("weight") || site.zero_argument("input");
     if groups == 1 {
         site.sum_over(x.as_ref(), weight.row(1), zero, SUMS);
-    } else if per_group == 1 && !site.grouped {
+    } else if per_group == 1 && !site.choices.grouped {
         // Depthwise: each filter reads one channel and goes with it.
         let repeated = x.map(|row| repeat_each(&row, weight.shape[0] / groups).into());
         let made = site.join(out.as_ref(), repeated.as_ref(), "filters each channel on its own");
@@ -134,7 +134,7 @@ fn filters(
         if let Some(row) = &x {
             site.labels.note_multiple(site.id, row, groups);
         }
-        if site.tie_groups {
+        if site.choices.tie_groups {
             let same = "reads the same positions in each of its groups";
             let block = match x {
                 Some(row) => Some(site.tie_blocks(&row, groups, same)?.into()),
@@ -165,7 +165,7 @@ fn filters_transposed(
 ) -> Option<Vec<Label>> {
     let x = input.row(channel).cloned();
     let per_group = weight.shape[0] / groups;
-    if groups > 1 && per_group == 1 && !site.grouped {
+    if groups > 1 && per_group == 1 && !site.choices.grouped {
         let read = site.join(x.as_ref(), weight.row(0), "filters each channel on its own");
         // Depthwise: a channel and all outputs made from it go together, so the outputs' own axis keeps its size.
         site.freeze_axes(weight, [1], "makes equally many outputs from each channel");

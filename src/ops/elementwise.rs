@@ -16,7 +16,7 @@ pub(super) const OPS: &[Op] = &[
     Op::new("aten::selu", each).zero(Zeros::First),
     Op::new("aten::celu", each).zero(Zeros::First),
     Op::new("aten::leaky_relu", each).zero(Zeros::First),
-    Op::new("aten::hardtanh", each).zero(Zeros::First),
+    Op::new("aten::hardtanh", each).zero(Zeros::Bounded),
     Op::new("aten::hardswish", each).zero(Zeros::First),
     Op::new("aten::hardsigmoid", each),
     Op::new("aten::sigmoid", each),
@@ -173,10 +173,6 @@ fn each(site: &mut Site) -> Result<(), Trouble> {
     }
     if site.node.short().ends_with("dropout") && site.flag("train") {
         return Trouble::new("drops values at random");
-    }
-    if site.node.short() == "hardtanh" {
-        let bound = |name: &str, holds: fn(f64) -> bool| matches!(site.fact(name), Fact::Number(bound) if holds(bound.as_f64()));
-        site.shifted = !(bound("min_val", |least| least <= 0.0) && bound("max_val", |most| most >= 0.0));
     }
     let input = first_tensor(site)?;
     site.give_tensor(input.axes, input.dtype);

@@ -24,7 +24,7 @@ pub(super) const OPS: &[Op] = &[
         .costing(product_macs)
         .zero(Zeros::Weight),
     Op::new("aten::_grouped_mm", grouped_product)
-        .costing(grouped_macs)
+        .costing(product_macs)
         .zero(Zeros::Weight),
     Op::new("aten::baddbmm", added_product).costing(product_macs),
     Op::new("aten::einsum", einsum).costing(einsum_macs).zero(Zeros::Each),
@@ -150,12 +150,6 @@ fn grouped_product(site: &mut Site) -> Result<(), Trouble> {
     let output = Axes::fixed(vec![rows.shape[0], experts.shape[2]]);
     site.give_tensor(output.with_row(1, experts.row(2).cloned()), left.dtype);
     Ok(())
-}
-
-/// Each row meets one matrix.
-fn grouped_macs(site: &Site) -> u64 {
-    let Ok((left, _)) = operands(site) else { return 0 };
-    site.out_elements() * left.axes.shape.last().map_or(0, |&n| n as u64)
 }
 
 /// The axes of `left @ right`, as `torch.matmul` defines it for every rank. `zero`: one of them is zero at the channels

@@ -23,7 +23,7 @@ mod site;
 mod zeros;
 
 pub use fact::{Fact, Number, TensorFact};
-pub use site::{Site, Trouble};
+pub use site::{Choices, Site, Trouble};
 pub(crate) use site::{elements, site_for, wrap_axis};
 pub use zeros::{Trait, Zeros};
 

@@ -89,7 +89,7 @@ fn resolve(asked: &[i64], elements: usize) -> Result<Vec<usize>, Trouble> {
 
 fn to_shape(site: &mut Site, input: TensorFact, shape: Vec<usize>) -> Result<(), Trouble> {
     let why = site.why(MOVES);
-    let axes = reshape(&input.axes, &shape, site.split, site.labels, why);
+    let axes = reshape(&input.axes, &shape, site.choices.split, site.labels, why);
     site.give_tensor(axes, input.dtype);
     Ok(())
 }
@@ -110,7 +110,7 @@ fn reshaped_as(site: &mut Site) -> Result<(), Trouble> {
     let asked: Vec<i64> = like.shape.iter().map(|&extent| extent as i64).collect();
     let shape = resolve(&asked, input.axes.shape.iter().product())?;
     let why = site.why(MOVES);
-    let mut axes = reshape(&input.axes, &shape, site.split, site.labels, why);
+    let mut axes = reshape(&input.axes, &shape, site.choices.split, site.labels, why);
     // The other tensor says the shape, so that both shrink together.
     for axis in 0..axes.rank() {
         let row = site.join(axes.row(axis), like.row(axis), "takes its shape from another tensor");

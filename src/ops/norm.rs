@@ -59,7 +59,7 @@ fn group_norm(site: &mut Site) -> Result<(), Trouble> {
     if let Some(row) = &row {
         let why = site.why("normalises over each group of them");
         if groups == 1 {
-            if site.approximate {
+            if site.choices.approximate {
                 site.labels.note_mixed(row);
             } else {
                 site.labels.freeze(row, Reason { what: MIXES, ..why });
@@ -103,7 +103,7 @@ fn trailing(site: &mut Site) -> Result<(), Trouble> {
 
 /// The axes from one on are normalised over.
 fn mixed(site: &mut Site, axes: &Axes, first: usize) {
-    if site.approximate {
+    if site.choices.approximate {
         let rows = axes.rows.iter().skip(first).flatten();
         rows.for_each(|row| site.labels.note_mixed(row));
     } else {

@@ -142,7 +142,7 @@ pub(super) fn run(site: &mut Site) -> Result<(), Trouble> {
         if labelled.is_empty() {
             break;
         }
-        if let Some((axis, row)) = from_elements(&result, site.split, site.labels, why) {
+        if let Some((axis, row)) = from_elements(&result, site.choices.split, site.labels, why) {
             if axes.rows[axis].is_some() {
                 let why = site.why("merges it with another axis that may shrink");
                 site.labels.freeze(&row, why);

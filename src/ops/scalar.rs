@@ -2,6 +2,7 @@
 
 use super::elementwise::code_of_dtype;
 use super::{Fact, Number, Op, Site, Trouble, Zeros};
+use crate::graph::{range_item, range_length};
 use crate::labels::Axes;
 use crate::tensor::DType;
 
@@ -248,10 +249,11 @@ pub(super) fn fold(site: &mut Site) -> bool {
         .map(|&(_, number)| number)
         .collect();
     let folded = match (site.node.short(), &values[..]) {
-        ("__range_length", &[start, end, step]) => counted(start.as_i64(), end.as_i64(), step.as_i64()),
+        ("__range_length", &[start, end, step]) => range_length(start.as_i64(), end.as_i64(), step.as_i64())
+            .and_then(|count| i64::try_from(count).ok())
+            .map(Number::Int),
         ("__derive_index", &[index, start, step]) => {
-            let at = index.as_i64().checked_mul(step.as_i64());
-            at.and_then(|at| at.checked_add(start.as_i64())).map(Number::Int)
+            range_item(index.as_i64(), start.as_i64(), step.as_i64()).map(Number::Int)
         }
         (name, &[a, b]) => binary(name, a, b, alpha, rounding.as_deref()),
         (name, &[a]) => unary(name, a),
@@ -264,20 +266,6 @@ pub(super) fn fold(site: &mut Site) -> bool {
         }
         None => false,
     }
-}
-
-/// How many numbers a range holds.
-fn counted(start: i64, end: i64, step: i64) -> Option<Number> {
-    let span = if step > 0 {
-        end.checked_sub(start)?
-    } else {
-        start.checked_sub(end)?
-    };
-    let count = span
-        .max(0)
-        .unsigned_abs()
-        .div_ceil(Some(step.unsigned_abs()).filter(|step| *step > 0)?);
-    i64::try_from(count).ok().map(Number::Int)
 }
 
 fn binary(name: &str, a: Number, b: Number, alpha: Option<Number>, rounding: Option<&str>) -> Option<Number> {

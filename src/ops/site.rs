@@ -49,22 +49,26 @@ pub struct Site<'a> {
     pub(super) traits: &'a [Trait],
     pub labels: &'a mut Labels,
     pub(super) evaluator: &'a dyn Evaluate,
-    /// How an axis that this node splits keeps its labels.
+    pub choices: Choices,
+    /// Why the first weight whose values were asked for and could not be had.
+    damage: OnceCell<WeightError>,
+    outputs: Vec<Fact>,
+}
+
+/// How a rule decides where it may decide in several ways.
+#[derive(Clone, Copy, Debug)]
+pub struct Choices {
+    /// How an axis that the node splits keeps its labels.
     pub split: Split,
     /// Whether norms that mix channels leave them prunable (`approximate: true`).
     pub approximate: bool,
     /// Whether the groups of a convolution must read the same positions.
     pub tie_groups: bool,
-    damage: OnceCell<WeightError>,
-    /// Whether this convolution is grouped even where each group has one input channel.
+    /// Whether a convolution is grouped even where each group has one input channel.
     pub grouped: bool,
-    outputs: Vec<Fact>,
-    /// Whether the rule has found that zeros do not stay zero here, whatever the table says.
-    pub(super) shifted: bool,
 }
 
 /// A site for the walk over a graph.
-#[allow(clippy::too_many_arguments)]
 pub(crate) fn site_for<'a>(
     graph: &'a Graph,
     id: NodeId,
@@ -72,10 +76,7 @@ pub(crate) fn site_for<'a>(
     traits: &'a [Trait],
     labels: &'a mut Labels,
     evaluator: &'a dyn Evaluate,
-    split: Split,
-    approximate: bool,
-    tie_groups: bool,
-    grouped: bool,
+    choices: Choices,
 ) -> Site<'a> {
     Site {
         graph,
@@ -85,13 +86,9 @@ pub(crate) fn site_for<'a>(
         traits,
         labels,
         evaluator,
-        split,
-        approximate,
-        tie_groups,
+        choices,
         damage: OnceCell::new(),
-        grouped,
         outputs: Vec::new(),
-        shifted: false,
     }
 }
 

@@ -21,6 +21,8 @@ pub enum Zeros {
     Always,
     /// When the first argument is, and has all labels of the result.
     First,
+    /// As `First`, where zero lies within the bounds `min_val` and `max_val`.
+    Bounded,
     /// When each tensor is: every label of the result is that of a tensor at its own positions (concatenation, matrix
     /// products).
     Each,
@@ -135,15 +137,13 @@ impl Site<'_> {
 
     /// Whether the outputs are zero at the channels that go, after the rule has run.
     pub(super) fn gives_zero(&self, zeros: Zeros) -> bool {
-        let tensors: Vec<ValueId> = self.node.reads();
-        let tensors: Vec<ValueId> = tensors
-            .into_iter()
-            .filter(|&value| !matches!(self.fact_of(value), Fact::Number(_)))
-            .collect();
+        let mut tensors = self.node.reads();
+        tensors.retain(|&value| !matches!(self.fact_of(value), Fact::Number(_)));
         match zeros {
             Zeros::Never => false,
             Zeros::Always => true,
             Zeros::First => tensors.first().is_some_and(|&first| self.kept_zero(first)),
+            Zeros::Bounded => self.bounds_hold_zero() && self.gives_zero(Zeros::First),
             Zeros::Each => tensors
                 .iter()
                 .all(|&value| self.zero(value) || self.live_rows(self.fact_of(value)).is_empty()),
@@ -169,6 +169,15 @@ impl Site<'_> {
             let more = !matches!(output, Fact::List(_)) && rows.len() > own;
             !more && rows.iter().all(|row| self.zero_along(first, row))
         })
+    }
+
+    /// Whether zero lies within the bounds, which must be known.
+    fn bounds_hold_zero(&self) -> bool {
+        let bound = |name: &str| match self.fact(name) {
+            Fact::Number(bound) => Some(bound.as_f64()),
+            _ => None,
+        };
+        matches!((bound("min_val"), bound("max_val")), (Some(least), Some(most)) if least <= 0.0 && most >= 0.0)
     }
 
     /// Whether a number stands where a tensor would be added.
@@ -212,7 +221,7 @@ impl Site<'_> {
     /// What follows for the outputs, by the table's word on zeros.
     pub(crate) fn made(&self, zeros: Zeros) -> Trait {
         Trait {
-            zero: !self.shifted && self.gives_zero(zeros),
+            zero: self.gives_zero(zeros),
             fixed: self.reads_fixed(),
         }
     }

@@ -97,7 +97,7 @@ impl Growing<'_> {
             walked.facts.resize(graph.values.len(), Fact::Unknown);
             walked.traits.resize(graph.values.len(), Trait::default());
             walked.macs.resize(graph.nodes.len(), 0);
-            for (id, node) in graph.nodes().skip(self.done) {
+            for (id, node) in graph.nodes_from(self.done) {
                 node.reads().into_iter().for_each(|value| load(&mut walked, value));
                 step(&mut walked, id, node, Split::Within, &options, self.declared.evaluator);
             }
@@ -109,7 +109,7 @@ impl Growing<'_> {
             };
         }
         self.settled.resize(graph.values.len(), false);
-        for (_, node) in graph.nodes().skip(self.done) {
+        for (_, node) in graph.nodes_from(self.done) {
             for &value in &node.outputs {
                 self.settled[value.0 as usize] = self.settles(graph, node, value);
             }

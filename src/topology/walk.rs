@@ -2,7 +2,7 @@
 
 use crate::graph::{Arg, Def, Evaluate, Graph, Issue, Node, NodeId, Type, ValueId};
 use crate::labels::{Axes, FROZEN, Label, Labels, MOST_ELEMENTS, Reason, Split};
-use crate::ops::{self, Fact, Number, TensorFact, Trait, Trouble, Zeros};
+use crate::ops::{self, Choices, Fact, Number, TensorFact, Trait, Trouble, Zeros};
 use crate::tensor::{DType, Tensor, WeightError};
 use std::collections::BTreeSet;
 
@@ -207,10 +207,12 @@ pub(super) fn step(
         &walked.traits,
         &mut walked.labels,
         evaluator,
-        split,
-        options.approximate,
-        options.tie_groups,
-        options.grouped.contains(&id),
+        Choices {
+            split,
+            approximate: options.approximate,
+            tie_groups: options.tie_groups,
+            grouped: options.grouped.contains(&id),
+        },
     );
     let result = match op {
         Some(op) => (op.rule)(&mut site).and_then(|()| site.settle()),
@@ -220,15 +222,17 @@ pub(super) fn step(
         Ok(()) => site.made(op.map_or(Zeros::Never, |op| op.zeros)),
         Err(_) => site.made(Zeros::Never),
     };
+    let stand_ins = result.is_err().then(|| opaque(&site, evaluator));
+    if walked.damage.is_none() {
+        walked.damage = site.damage().cloned();
+    }
     let outputs = match result {
         Ok(()) => {
             walked.macs[id.0 as usize] = op.and_then(|op| op.macs).map_or(0, |macs| macs(&site));
-            walked.damage = walked.damage.take().or_else(|| site.damage().cloned());
             site.into_outputs()
         }
         Err(trouble) => {
-            let outputs = opaque(&site, evaluator);
-            walked.damage = walked.damage.take().or_else(|| site.damage().cloned());
+            let outputs = stand_ins.unwrap_or_default();
             drop(site);
             // What carries no labels loses none.
             let harmless =

@@ -1,7 +1,7 @@
 //! What a run would do and why, locks, and runs made again, on the real binary.
 
-use super::faults::another;
 use super::run::{Checked, NIGHT, Place, stderr};
+use super::weights::another;
 use serde_json::Value;
 use std::process::Output;
 

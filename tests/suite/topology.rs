@@ -9,35 +9,21 @@ use secateur::mask::{LayerMask, Mask, MaskSet, file};
 use secateur::ops::Fact;
 use secateur::prune::{Removal, proof, zero};
 use secateur::runtime::Runtime;
-use secateur::tensor::{DType, Tensor};
+use secateur::tensor::Tensor;
 use secateur::topology::{Coupling, Group, Options, Walked, coupling, layers, place, walk};
 use std::path::{Path, PathBuf};
 
 use super::run::{Checked, Place};
-
-#[derive(serde::Deserialize)]
-struct Entry {
-    name: String,
-    file: String,
-    inputs: Vec<Input>,
-}
-
-#[derive(serde::Deserialize)]
-struct Input {
-    shape: Vec<usize>,
-    dtype: String,
-}
+use super::zoo::models::Entry;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/torchscript/networks")
 }
 
 fn entries() -> Vec<Entry> {
-    let text = std::fs::read_to_string(folder().join("index.jsonl")).expect("index.jsonl");
-    let lines = text.lines();
-    lines
-        .map(|line| serde_json::from_str(line).expect("a line of the index"))
-        .collect()
+    let (entries, faults) = super::zoo::models::entries(&folder()).expect("index.jsonl");
+    assert!(faults.is_empty(), "{faults:?}");
+    entries
 }
 
 fn read(entry: &Entry) -> Graph {
@@ -46,10 +32,10 @@ fn read(entry: &Entry) -> Graph {
 }
 
 fn options(entry: &Entry, batch: usize, heads: Split) -> Options {
-    let inputs = entry.inputs.iter().map(|input| {
-        let mut shape = input.shape.clone();
+    let inputs = entry.inputs.iter().map(|(shape, dtype)| {
+        let mut shape = shape.clone();
         shape[0] = batch;
-        (shape, DType::from_name(&input.dtype).expect("a known dtype"))
+        (shape, *dtype)
     });
     Options {
         inputs: inputs.collect(),

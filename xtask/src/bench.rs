@@ -1,6 +1,7 @@
-//! `cargo xtask bench`: how fast it is, side by side in one run.
+//! `cargo xtask bench` and `cargo xtask zoo`: how fast it is, side by side in one run; and what reader, labels and removal
+//! make of a folder of model files.
 //!
-//! The work is the bench `speed`; arguments go to it as they stand, with the folder that paths are relative to.
+//! The work is a bench each; arguments go to it as they stand, with the folder that paths are relative to.
 
 use crate::checkout::{Checkout, must};
 use crate::{say, setup};
@@ -8,13 +9,21 @@ use anyhow::{Context, Result};
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-pub fn call(checkout: &Checkout, arguments: &[OsString]) -> Result<ExitCode> {
+pub fn speed(checkout: &Checkout, arguments: &[OsString]) -> Result<ExitCode> {
+    run(checkout, "bench", "speed", arguments)
+}
+
+pub fn zoo(checkout: &Checkout, arguments: &[OsString]) -> Result<ExitCode> {
+    run(checkout, "zoo", "zoo", arguments)
+}
+
+fn run(checkout: &Checkout, verb: &'static str, name: &str, arguments: &[OsString]) -> Result<ExitCode> {
     let libtorch = setup::set_up(checkout)?;
     let here = std::env::current_dir().context("cannot tell the current folder")?;
-    say::phase("bench", || {
+    say::phase(verb, || {
         let mut bench = checkout.cargo();
         bench
-            .args(["bench", "--package", "secateur", "--bench", "speed", "--"])
+            .args(["bench", "--package", "secateur", "--bench", name, "--"])
             .args(arguments);
         // Cargo starts a bench in the package's folder.
         bench.arg("--from").arg(&here);

@@ -18,8 +18,6 @@ mod test;
 mod torture;
 #[cfg(unix)]
 mod verbs;
-#[cfg(unix)]
-mod zoo;
 
 use std::process::ExitCode;
 

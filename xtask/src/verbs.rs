@@ -3,7 +3,7 @@
 //! Does none of the chores itself.
 
 use crate::checkout::Checkout;
-use crate::{bench, run, setup, test, torture, zoo};
+use crate::{bench, run, setup, test, torture};
 use anyhow::Result;
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -39,13 +39,13 @@ const VERBS: &[Verb] = &[
         name: "zoo",
         arguments: "DIR [ARGS]...",
         about: "set up, then read, couple and prove each model of a folder: zoo.tsv, zoo.md",
-        call: zoo::call,
+        call: bench::zoo,
     },
     Verb {
         name: "bench",
         arguments: "[ARGS]...",
         about: "set up, then measure side by side: loop, replay, estimate, NNI; `bench --help` lists more",
-        call: bench::call,
+        call: bench::speed,
     },
     Verb {
         name: "setup",

@@ -3,6 +3,7 @@
 //! Owns the arithmetic of TorchScript's scalars, as TorchScript does it. Gives nothing where an argument needs a run.
 
 use super::value::Val;
+use crate::graph::{range_item, range_length};
 
 /// Bytes of one string.
 const MAX_TEXT: usize = 10_000;
@@ -34,19 +35,9 @@ fn counting(name: &str, a: i64, b: i64, c: i64) -> Option<Result<Val, String>> {
             Some(length) => whole(i64::try_from(length).ok()),
             None => Err("a range in steps of zero".into()),
         },
-        "__derive_index" => whole(a.checked_mul(c).and_then(|at| at.checked_add(b))),
+        "__derive_index" => whole(range_item(a, b, c)),
         _ => return None,
     })
-}
-
-/// How many numbers `range(start, end, step)` holds; `None` for steps of zero.
-pub fn range_length(start: i64, end: i64, step: i64) -> Option<u64> {
-    let span = if step > 0 {
-        end.saturating_sub(start)
-    } else {
-        start.saturating_sub(end)
-    };
-    (step != 0).then(|| span.max(0).unsigned_abs().div_ceil(step.unsigned_abs()))
 }
 
 /// Decided by one argument alone.

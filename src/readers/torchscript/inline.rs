@@ -8,11 +8,10 @@ use super::alias::Cells;
 use super::ast::{Expr, Function, Stmt, StmtKind};
 use super::branch::always_raises;
 use super::build::Builder;
-use super::fold::range_length;
 use super::library::{File, Library};
 use super::value::{Keywords, Object, Val};
 use super::{Place, ReadError};
-use crate::graph::Sizes;
+use crate::graph::{Sizes, range_length};
 use std::collections::HashMap;
 use std::rc::Rc;
 

@@ -1,9 +1,10 @@
 //! TorchScript archives (`torch.jit.save` of a trace or a script) as graphs.
 //!
 //! Owns the way from the archive's entries to a [`Graph`]: `lexer` and `parser` read the code, `library` finds names in
-//! it, `objects` reads the module tree, `storage` the tensors when they are asked for, `inline` and its neighbours run the code on values that stand for results, and
-//! `finish` keeps what the outputs need. Nothing of the file is executed but the folding of numbers, lists and branches
-//! that are known; operators are admitted by name (see `graph::allow_list`). Deliberately knows nothing of libtorch.
+//! it, `objects` reads the module tree, `storage` the tensors when they are asked for, `inline` and its neighbours run the
+//! code on values that stand for results, and `finish` keeps what the outputs need. Nothing of the file is executed but the
+//! folding of numbers, lists and branches that are known; operators are admitted by name (see `graph::allow_list`).
+//! Deliberately knows nothing of libtorch.
 //!
 //! What the inputs are declared to be decides branches and loops on sizes, the batch size excepted (see `branch` for those
 //! that only a run can tell). Checks that only raise are dropped, `assert` and `warn` likewise: the graph says what the

@@ -39,7 +39,6 @@ fn untagged(document: &Document, id: Id) -> Id {
 mod tests {
     use crate::formats::source::Source;
     use crate::readers::traced_inputs;
-
     use std::path::Path;
 
     /// The archive of a fixture, and the shapes that it was traced with.
