@@ -32,7 +32,7 @@ fn scaled_dot_product(site: &mut Site) -> Result<(), Trouble> {
     let rank = turned.rank();
     turned.shape.swap(rank - 2, rank - 1);
     turned.rows.swap(rank - 2, rank - 1);
-    let zero = site.zero_argument("query") || site.zero_argument("key");
+    let zero = [site.zero_argument("query"), site.zero_argument("key")];
     let mut scores = multiply(site, &query.axes, &turned, zero)?;
     if let Some(mask) = site.optional_tensor("attn_mask")? {
         scores = broadcast(site, &[scores, mask.axes], "adds a mask to the scores")?;
@@ -40,17 +40,21 @@ fn scaled_dot_product(site: &mut Site) -> Result<(), Trouble> {
     let last = scores.rank() - 1;
     site.freeze_axes(&scores, [last], "normalises over them");
     let weights = scores.with_row(last, None);
-    let output = multiply(site, &weights, &value, site.zero_argument("value"))?;
+    let output = multiply(site, &weights, &value, [false, site.zero_argument("value")])?;
     site.give([Fact::tensor(output, query.dtype)]);
     Ok(())
 }
 
-/// Keys or values of fewer heads than the queries have: each serves as many of theirs, one after the other.
+/// Keys or values of fewer heads than the queries have: each serves as many of theirs, one after the other. A single one
+/// serves however many there are.
 fn repeated(shared: &Axes, query: &Axes) -> Axes {
     let mut axes = shared.clone();
     let (Some(own), Some(heads)) = (shared.rank().checked_sub(3), query.rank().checked_sub(3)) else {
         return axes;
     };
+    if shared.shape[own] == 1 {
+        return axes;
+    }
     let times = query.shape[heads] / shared.shape[own].max(1);
     axes.shape[own] *= times;
     let row = axes.rows[own].take();

@@ -1,8 +1,9 @@
 //! Operators that make tensors from numbers, and writes into a part of a tensor.
 
 use super::elementwise::{broadcast, dtype_of_code};
+use super::parts::bounds;
 use super::{Fact, Op, Site, Sizes, Trouble, Zeros};
-use crate::labels::Axes;
+use crate::labels::{Axes, Row};
 use crate::tensor::DType;
 
 pub(super) const OPS: &[Op] = &[
@@ -21,9 +22,15 @@ pub(super) const OPS: &[Op] = &[
     Op::new("aten::ones_like", like),
     Op::new("aten::full_like", like),
     Op::new("aten::arange", arange),
-    Op::new("aten::fill", fill),
+    Op::new("aten::fill", like),
     Op::new("aten::copy", copy).zero(Zeros::All),
-    Op::new("aten::slice_scatter", scatter).zero(Zeros::Each),
+    Op::new("aten::slice_scatter", scatter)
+        .sized(&[Sizes::Bounds {
+            start: "start",
+            end: "end",
+            axis: "dim",
+        }])
+        .zero(Zeros::Each),
     Op::new("aten::select_scatter", scatter).zero(Zeros::Each),
 ];
 
@@ -43,14 +50,9 @@ fn filled(site: &mut Site) -> Result<(), Trouble> {
     let default = site.tensor("self").map_or(DType::F32, |like| like.dtype);
     let dtype = dtype(site, default);
     let mut axes = Axes::fixed(shape);
-    // Zeros shrink with whatever they meet.
-    if site.node.short().ends_with("zeros") {
-        for axis in 0..axes.rank() {
-            if site.labels.room(axes.shape[axis]) {
-                let row = site.labels.fresh(axes.shape[axis]).into();
-                axes = axes.with_row(axis, Some(row));
-            }
-        }
+    // One number everywhere shrinks with whatever it meets.
+    for axis in 0..axes.rank() {
+        axes.rows[axis] = site.anything(axes.shape[axis]);
     }
     site.give_tensor(axes, dtype);
     Ok(())
@@ -81,15 +83,6 @@ fn arange(site: &mut Site) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// One number everywhere: no longer zeros that could shrink.
-fn fill(site: &mut Site) -> Result<(), Trouble> {
-    let input = site.tensor("self")?;
-    let why = site.why("fills it with one number");
-    input.axes.freeze(site.labels, why);
-    site.give([Fact::fixed(input.axes.shape, input.dtype)]);
-    Ok(())
-}
-
 /// The source, stretched to the target's shape.
 fn copy(site: &mut Site) -> Result<(), Trouble> {
     let (target, source) = (site.tensor("self")?, site.tensor("src")?);
@@ -98,7 +91,8 @@ fn copy(site: &mut Site) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// A tensor with one part along one axis replaced: the other axes go with the part's.
+/// A tensor with one part along one axis replaced: the other axes go with the part's, and the positions that are replaced
+/// with those that replace them.
 fn scatter(site: &mut Site) -> Result<(), Trouble> {
     let (base, mut part) = (site.tensor("self")?, site.tensor("src")?.axes);
     let axis = site.axis("dim", base.axes.rank())?;
@@ -110,9 +104,19 @@ fn scatter(site: &mut Site) -> Result<(), Trouble> {
     if part.rank() != axes.rank() {
         return Trouble::new("replaces a part of other axes");
     }
-    site.freeze_axes(&axes, [axis], "replaces a part of it");
-    site.freeze_axes(&part, [axis], "replaces a part of another tensor");
-    axes.rows[axis] = None;
+    axes.rows[axis] = match axes.rows[axis].take() {
+        Some(row) if site.node.arg("step").is_some() && site.int_or("step", 1)? == 1 => {
+            let replaced: Row = bounds(site, row.len())?.map(|at| row[at]).collect();
+            site.join(Some(&replaced), part.row(axis), "replaces a part of them");
+            Some(row)
+        }
+        row => {
+            let why = site.why("replaces a part of it");
+            row.iter().for_each(|row| site.labels.freeze(row, why));
+            site.freeze_axes(&part, [axis], "replaces a part of another tensor");
+            None
+        }
+    };
     for other in (0..axes.rank()).filter(|&other| other != axis) {
         let row = site.join(axes.row(other), part.row(other), "replaces a part of another tensor");
         axes.rows[other] = row;

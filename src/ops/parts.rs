@@ -191,7 +191,7 @@ fn slice(site: &mut Site) -> Result<(), Trouble> {
 }
 
 /// The positions from `start` to `end`, counted from either side.
-fn bounds(site: &Site, extent: usize) -> Result<StepBy<Range<usize>>, Trouble> {
+pub(super) fn bounds(site: &Site, extent: usize) -> Result<StepBy<Range<usize>>, Trouble> {
     let extent = extent as i64;
     let clamp = |at: i64| if at < 0 { (at + extent).max(0) } else { at.min(extent) };
     let start = clamp(site.int_or("start", 0)?);

@@ -5,7 +5,7 @@ use super::explain::why_frozen;
 use super::layers::{Layer, layers};
 use super::walk::Walked;
 use crate::graph::{Issue, ParamId};
-use crate::labels::{Label, Paths, Split};
+use crate::labels::{Label, Paths, Side, Split};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -146,15 +146,14 @@ fn group(walked: &Walked, layers: &[Layer], alike: Alike, order: &BTreeMap<Param
         .min()
         .copied()
         .unwrap_or(usize::MAX);
-    let roots: Vec<Label> = units.iter().map(|unit| unit.root).collect();
-    let own: BTreeSet<Label> = roots.iter().copied().collect();
+    let own: BTreeSet<Label> = units.iter().map(|unit| unit.root).collect();
     let found = Group {
         units: units.len(),
         outputs: outputs.map(|layer| layer.name.clone()).collect(),
         inputs: inputs.map(|layer| layer.name.clone()).collect(),
         params,
         balance,
-        heads: heads(walked, &roots),
+        heads: heads(walked, &own),
         approximate: walked
             .labels
             .mixed()
@@ -165,31 +164,26 @@ fn group(walked: &Walked, layers: &[Layer], alike: Alike, order: &BTreeMap<Param
 }
 
 /// The split into heads of which these units are the parts that kept their labels.
-fn heads(walked: &Walked, roots: &[Label]) -> Option<Heads> {
-    let parts = walked.labels.parts().iter().find(|parts| {
-        walked.head_splits.contains(&parts.node)
-            && parts
-                .row
-                .iter()
-                .any(|&label| roots.contains(&walked.labels.find(label)))
+fn heads(walked: &Walked, own: &BTreeSet<Label>) -> Option<Heads> {
+    let (node, split) = walked.labels.choices().iter().find_map(|choice| {
+        let split = walked.head_splits.get(&choice.node)?;
+        let mut row = choice.row.iter().map(|&label| walked.labels.find(label));
+        (choice.side == Side::Split && row.any(|root| own.contains(&root))).then_some((choice.node, split))
     })?;
-    let node = walked.graph.node(parts.node);
-    let ([.., count, size], [.., axis, _]) = (&parts.extents[..], &parts.axes[..]) else {
-        return None;
-    };
+    let node = walked.graph.node(node);
     Some(Heads {
         cut: if walked.heads == Split::Whole {
             "whole"
         } else {
             "within"
         },
-        count: *count,
-        size: *size,
+        count: split.count,
+        size: split.size,
         node: node
             .outputs
             .first()
             .map_or_else(String::new, |&out| walked.graph.value(out).name.clone()),
-        axis: *axis,
+        axis: split.axis,
         scope: node.scope.clone(),
     })
 }
