@@ -71,7 +71,12 @@ fn bilinear(site: &mut Site) -> Result<(), Trouble> {
     };
     let [weight_zero, left_zero, right_zero] = ["weight", "input1", "input2"].map(|name| site.zero_argument(name));
     site.sum_over(left.axes.row(last), weight.row(1), [left_zero, weight_zero], SUMS);
-    site.sum_over(right.row(right.rank() - 1), weight.row(2), [right_zero, weight_zero], SUMS);
+    site.sum_over(
+        right.row(right.rank() - 1),
+        weight.row(2),
+        [right_zero, weight_zero],
+        SUMS,
+    );
     let made = match site.optional_tensor("bias")? {
         Some(bias) => site.join(weight.row(0), bias.axes.row(0), "adds a bias to each"),
         None => weight.row(0).cloned(),

@@ -24,9 +24,9 @@ mod stretch;
 mod zeros;
 
 pub use fact::{Fact, Number, TensorFact};
+pub(crate) use lookup::picked;
 pub use site::{Choices, Site, Trouble};
 pub(crate) use site::{elements, site_for, wrap_axis};
-pub(crate) use lookup::picked;
 pub use zeros::{Trait, Zeros};
 
 use std::collections::BTreeMap;

@@ -337,7 +337,11 @@ impl Site<'_> {
         match (a, b) {
             (Some(a), Some(b)) => {
                 self.labels.unite_rows(a, b, why);
-                Some(if self.labels.is_stretched(a) { b.clone() } else { a.clone() })
+                Some(if self.labels.is_stretched(a) {
+                    b.clone()
+                } else {
+                    a.clone()
+                })
             }
             (Some(row), None) | (None, Some(row)) => {
                 self.labels.freeze(

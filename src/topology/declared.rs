@@ -99,7 +99,14 @@ impl Growing<'_> {
             walked.macs.resize(graph.nodes.len(), 0);
             for (id, node) in graph.nodes_from(self.done) {
                 node.reads().into_iter().for_each(|value| load(&mut walked, value));
-                step(&mut walked, id, node, &Keep::default(), &options, self.declared.evaluator);
+                step(
+                    &mut walked,
+                    id,
+                    node,
+                    &Keep::default(),
+                    &options,
+                    self.declared.evaluator,
+                );
             }
             *state = State {
                 facts: walked.facts,
