@@ -234,6 +234,9 @@ pub(super) fn settle(
     labels: &mut Labels,
     reason: Reason,
 ) -> Vec<(usize, Row)> {
+    if elements.is_empty() {
+        return Vec::new();
+    }
     let varying = varying_axes(elements, shape, labels);
     let axes: Vec<usize> = varying.iter().map(|&axis| first + axis).collect();
     let Some(kept) = keep.among(Side::Split, &axes) else {
@@ -306,7 +309,7 @@ fn traced(elements: &[Label], shape: &[usize], axis: usize, labels: &mut Labels)
     let roots: Vec<Label> = positions.collect();
     let own = roots
         .into_iter()
-        .map(|root| *known.entry(root).or_insert_with(|| labels.add(1, true)));
+        .map(|root| *known.entry(root).or_insert_with(|| labels.own()));
     own.collect()
 }
 

@@ -199,26 +199,37 @@ impl Labels {
         extent <= MOST_LABELS.saturating_sub(self.len())
     }
 
-    /// New labels that stand for no parameter: padding and zeros, which go with whatever they meet.
+    /// New labels that stand for no parameter: padding and zeros, which go with whatever they meet. Without room for more,
+    /// they are frozen.
     pub fn fresh(&mut self, extent: usize) -> Vec<Label> {
+        if !self.room(extent) {
+            return vec![FROZEN; extent];
+        }
         let first = self.add(extent, false);
         (first..first + extent as Label).collect()
     }
 
     /// New labels that stand for no parameter, of an axis that holds one position's values all along.
     pub fn stretched(&mut self, extent: usize) -> Vec<Label> {
+        let first = self.len() as Label;
         let row = self.fresh(extent);
-        self.stretches.push((self.len() - extent) as Label..self.len() as Label);
+        self.stretches.push(first..self.len() as Label);
         row
     }
 
     /// Whether any label of a row is of an axis that holds one position's values all along: what class it is in by now
     /// says nothing of zeros there.
     pub fn is_stretched(&self, row: &[Label]) -> bool {
-        row.iter().any(|label| {
-            let after = self.stretches.partition_point(|known| known.start <= *label);
-            after > 0 && self.stretches[after - 1].contains(label)
-        })
+        !self.stretches.is_empty()
+            && row.iter().any(|label| {
+                let after = self.stretches.partition_point(|known| known.start <= *label);
+                after > 0 && self.stretches[after - 1].contains(label)
+            })
+    }
+
+    /// A new label of what is no longer told apart by parameters.
+    fn own(&mut self) -> Label {
+        if self.room(1) { self.add(1, true) } else { FROZEN }
     }
 
     /// New classes of one label each; the first label.
@@ -313,9 +324,11 @@ impl Labels {
         &self.multiples
     }
 
-    /// Notes that a node could keep the labels of one of several axes.
+    /// Notes that a node could keep the labels of one of several axes; not where they stand for no parameter.
     pub fn note_choice(&mut self, choice: Choice) {
-        self.choices.push(choice);
+        if !choice.row.iter().all(|&label| self.idle(label)) {
+            self.choices.push(choice);
+        }
     }
 
     pub fn choices(&self) -> &[Choice] {

@@ -1,10 +1,10 @@
 //! Attention as one operator.
 
 use super::elementwise::broadcast;
-use super::linear::multiply;
+use super::linear::{multiply, note_batches};
 use super::site::product;
 use super::{Fact, Op, Site, Sizes, Trouble};
-use crate::labels::Axes;
+use crate::labels::{Axes, MOST_ELEMENTS};
 
 pub(super) const OPS: &[Op] = &[
     Op::new("aten::scaled_dot_product_attention", scaled_dot_product)
@@ -25,7 +25,7 @@ fn scaled_dot_product(site: &mut Site) -> Result<(), Trouble> {
         return Trouble::new("attention over fewer than two axes");
     }
     let (key, value) = match site.flag("enable_gqa") {
-        true => (repeated(&key, &query.axes), repeated(&value, &query.axes)),
+        true => (repeated(&key, &query.axes)?, repeated(&value, &query.axes)?),
         false => (key, value),
     };
     let mut turned = key.clone();
@@ -33,6 +33,7 @@ fn scaled_dot_product(site: &mut Site) -> Result<(), Trouble> {
     turned.shape.swap(rank - 2, rank - 1);
     turned.rows.swap(rank - 2, rank - 1);
     let zero = [site.zero_argument("query"), site.zero_argument("key")];
+    note_batches(site, &query.axes, &turned);
     let mut scores = multiply(site, &query.axes, &turned, zero)?;
     if let Some(mask) = site.optional_tensor("attn_mask")? {
         scores = broadcast(site, &[scores, mask.axes], "adds a mask to the scores")?;
@@ -40,6 +41,7 @@ fn scaled_dot_product(site: &mut Site) -> Result<(), Trouble> {
     let last = scores.rank() - 1;
     site.freeze_axes(&scores, [last], "normalises over them");
     let weights = scores.with_row(last, None);
+    note_batches(site, &weights, &value);
     let output = multiply(site, &weights, &value, [false, site.zero_argument("value")])?;
     site.give([Fact::tensor(output, query.dtype)]);
     Ok(())
@@ -47,23 +49,26 @@ fn scaled_dot_product(site: &mut Site) -> Result<(), Trouble> {
 
 /// Keys or values of fewer heads than the queries have: each serves as many of theirs, one after the other. A single one
 /// serves however many there are.
-fn repeated(shared: &Axes, query: &Axes) -> Axes {
+fn repeated(shared: &Axes, query: &Axes) -> Result<Axes, Trouble> {
     let mut axes = shared.clone();
     let (Some(own), Some(heads)) = (shared.rank().checked_sub(3), query.rank().checked_sub(3)) else {
-        return axes;
+        return Ok(axes);
     };
     if shared.shape[own] == 1 {
-        return axes;
+        return Ok(axes);
     }
     let times = query.shape[heads] / shared.shape[own].max(1);
     axes.shape[own] *= times;
+    if axes.rows[own].is_some() && axes.shape[own] > MOST_ELEMENTS {
+        return Trouble::new("repeats its heads too often");
+    }
     let row = axes.rows[own].take();
     let row = row.map(|row| {
         row.iter()
             .flat_map(|&label| std::iter::repeat_n(label, times))
             .collect()
     });
-    axes.with_row(own, row)
+    Ok(axes.with_row(own, row))
 }
 
 fn scaled_dot_product_macs(site: &Site) -> u64 {

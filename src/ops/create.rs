@@ -30,8 +30,8 @@ pub(super) const OPS: &[Op] = &[
             end: "end",
             axis: "dim",
         }])
-        .zero(Zeros::Each),
-    Op::new("aten::select_scatter", scatter).zero(Zeros::Each),
+        .zero(Zeros::Beside),
+    Op::new("aten::select_scatter", scatter).zero(Zeros::Beside),
 ];
 
 fn dtype(site: &Site, default: DType) -> DType {

@@ -5,6 +5,7 @@
 
 use super::elementwise::broadcast;
 use super::{Fact, Op, Site, TensorFact, Trouble, Zeros};
+use crate::graph::Arg;
 use crate::labels::{Axes, Product, Row};
 use crate::tensor::DType;
 use std::collections::BTreeMap;
@@ -117,6 +118,9 @@ fn multiplied(site: &mut Site) -> Result<(Axes, DType), Trouble> {
     let (left, right) = operands(site)?;
     let names = factors(site);
     let zero = [site.zero_argument(names.0), site.zero_argument(names.1)];
+    if !site.is_weight(names.0) && !site.is_weight(names.1) {
+        note_batches(site, &left.axes, &right.axes);
+    }
     Ok((multiply(site, &left.axes, &right.axes, zero)?, left.dtype))
 }
 
@@ -157,6 +161,19 @@ fn grouped_product(site: &mut Site) -> Result<(), Trouble> {
     Ok(())
 }
 
+/// Notes what a product of two activations goes through batch by batch. A weight that has a batch axis has no heads.
+pub(super) fn note_batches(site: &mut Site, left: &Axes, right: &Axes) {
+    if left.rank() > 2 && right.rank() > 2 {
+        let mut product = Product::default();
+        for operand in [left, right] {
+            let (batch, features) = operand.rows.split_at(operand.rank() - 2);
+            product.batch.extend(batch.iter().flatten().cloned());
+            product.features.extend(features.iter().flatten().cloned());
+        }
+        site.labels.note_product(product);
+    }
+}
+
 /// The axes of `left @ right`, as `torch.matmul` defines it for every rank. `zero`: whether either is zero at the channels
 /// that go.
 pub(super) fn multiply(site: &mut Site, left: &Axes, right: &Axes, zero: [bool; 2]) -> Result<Axes, Trouble> {
@@ -171,15 +188,6 @@ pub(super) fn multiply(site: &mut Site, left: &Axes, right: &Axes, zero: [bool; 
             "shapes {:?} and {:?} cannot be multiplied",
             left.shape, right.shape
         ));
-    }
-    if left.rank() > 2 && right.rank() > 2 {
-        let mut product = Product::default();
-        for operand in [left, right] {
-            let (batch, features) = operand.rows.split_at(operand.rank() - 2);
-            product.batch.extend(batch.iter().flatten().cloned());
-            product.features.extend(features.iter().flatten().cloned());
-        }
-        site.labels.note_product(product);
     }
     site.sum_over(
         left.row(left_sum),
@@ -286,7 +294,13 @@ fn einsum(site: &mut Site) -> Result<(), Trouble> {
     let zeros = site.zero_items("tensors");
     let holders = |letter: char| operands.iter().filter(|letters| letters.contains(&letter)).count();
     let batch = |letter: char| output.contains(&letter) && holders(letter) > 1;
-    if output.iter().any(|&letter| batch(letter)) {
+    let summed = operands
+        .iter()
+        .flatten()
+        .any(|&letter| !output.contains(&letter) && holders(letter) > 1);
+    let computed = |item: &Arg| item.as_value().is_none_or(|value| !site.holds_weight(value));
+    let computed = matches!(site.node.arg("tensors"), Some(Arg::List(items)) if items.iter().all(computed));
+    if summed && computed && output.iter().any(|&letter| batch(letter)) {
         let mut product = Product::default();
         for (letters, tensor) in operands.iter().zip(&tensors) {
             for (&letter, row) in letters.iter().zip(&tensor.axes.rows) {

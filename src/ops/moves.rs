@@ -5,7 +5,7 @@
 
 use super::site::wrap_axis;
 use super::{Fact, Op, Site, Sizes, TensorFact, Trouble, Zeros};
-use crate::labels::{Axes, Row, concat, reshape};
+use crate::labels::{Axes, MOST_ELEMENTS, Row, concat, reshape};
 
 pub(super) const OPS: &[Op] = &[
     Op::new("aten::view", reshaped)
@@ -39,12 +39,12 @@ pub(super) const OPS: &[Op] = &[
     Op::new("aten::numpy_T", permute).zero(Zeros::First),
     Op::new("aten::roll", roll).zero(Zeros::First),
     Op::new("aten::col2im", fold).zero(Zeros::First),
-    Op::new("aten::cat", cat).zero(Zeros::Each),
-    Op::new("aten::concat", cat).zero(Zeros::Each),
-    Op::new("aten::concatenate", cat).zero(Zeros::Each),
-    Op::new("aten::hstack", cat).zero(Zeros::Each),
-    Op::new("aten::vstack", cat).zero(Zeros::Each),
-    Op::new("aten::stack", stack).zero(Zeros::Each),
+    Op::new("aten::cat", cat).zero(Zeros::Beside),
+    Op::new("aten::concat", cat).zero(Zeros::Beside),
+    Op::new("aten::concatenate", cat).zero(Zeros::Beside),
+    Op::new("aten::hstack", cat).zero(Zeros::Beside),
+    Op::new("aten::vstack", cat).zero(Zeros::Beside),
+    Op::new("aten::stack", stack).zero(Zeros::Beside),
     Op::new("aten::tril", triangle).zero(Zeros::First),
     Op::new("aten::triu", triangle).zero(Zeros::First),
 ];
@@ -284,6 +284,9 @@ fn cat(site: &mut Site) -> Result<(), Trouble> {
         .iter()
         .map(|tensor| (tensor.axes.shape[axis], tensor.axes.row(axis)))
         .collect();
+    if output.shape[axis] > MOST_ELEMENTS && rows.iter().any(|(_, row)| row.is_some()) {
+        return Trouble::new("concatenates too many of them");
+    }
     output.rows[axis] = None;
     site.give_tensor(output.with_row(axis, concat(&rows)), first.dtype);
     Ok(())

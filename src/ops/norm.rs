@@ -125,10 +125,10 @@ fn weight_norm(site: &mut Site) -> Result<(), Trouble> {
         let row = site.join(output.row(axis), length.row(kept), "scales each of them");
         output = output.with_row(axis, row);
     }
-    if !site.reads_fixed() {
-        let over = (0..output.rank()).filter(|&other| Some(other) != axis);
-        site.freeze_axes(&output, over, "divides by a norm over them");
-    }
+    let stretched = |axis: usize| output.row(axis).is_some_and(|row| site.labels.is_stretched(row));
+    let over = (0..output.rank()).filter(|&other| Some(other) != axis);
+    let lost: Vec<usize> = over.filter(|&axis| !site.reads_fixed() || stretched(axis)).collect();
+    site.freeze_axes(&output, lost, "divides by a norm over them");
     match (site.node.value("v").and_then(|value| site.graph.param_of(value)), axis) {
         (Some(param), Some(axis)) => site.labels.note_divisor(param, axis),
         (None, Some(axis)) => site.freeze_axes(&output, [axis], "divides by a norm of them"),

@@ -52,7 +52,7 @@ pub(super) const OPS: &[Op] = &[
     Op::new("aten::histc", counted),
     Op::new("aten::cumsum", along).zero(Zeros::First),
     Op::new("aten::cumprod", along),
-    Op::new("aten::diff", diff).zero(Zeros::Each),
+    Op::new("aten::diff", diff).zero(Zeros::Beside),
     Op::new("aten::glu", glu).zero(Zeros::First),
 ];
 
@@ -94,9 +94,10 @@ fn reduce(site: &mut Site) -> Result<(Axes, DType), Trouble> {
     let over = over(site, input.axes.rank())?;
     // A sum of parameters that go together with what is summed is the same without them: a weight's norm.
     let sums = matches!(site.node.short(), "sum" | "norm" | "linalg_vector_norm") && order(site) >= 0.0;
-    if !(sums && site.reads_fixed() && site.gives_zero(Zeros::First)) {
-        site.freeze_axes(&input.axes, over.iter().copied(), OVER);
-    }
+    let same = sums && site.reads_fixed() && site.gives_zero(Zeros::First);
+    let stretched = |axis: &usize| input.axes.row(*axis).is_some_and(|row| site.labels.is_stretched(row));
+    let lost: Vec<usize> = over.iter().copied().filter(|axis| !same || stretched(axis)).collect();
+    site.freeze_axes(&input.axes, lost, OVER);
     Ok((without(&input.axes, &over, site.flag("keepdim")), input.dtype))
 }
 

@@ -29,7 +29,7 @@ pub(super) const OPS: &[Op] = &[
     Op::new("prim::min", arithmetic),
     Op::new("prim::abs", arithmetic),
     Op::new("prim::dtype", dtype),
-    Op::new("prim::If", either).zero(Zeros::Each),
+    Op::new("prim::If", either).zero(Zeros::Beside),
     Op::new("prim::ListUnpack", unpack).zero(Zeros::First),
     Op::new("prim::TupleUnpack", unpack).zero(Zeros::First),
     Op::new("aten::__getitem__", item).zero(Zeros::First),

@@ -157,6 +157,19 @@ impl Site<'_> {
         }
     }
 
+    /// Whether a value is a parameter, a buffer or a constant of the graph.
+    pub fn holds_weight(&self, value: ValueId) -> bool {
+        matches!(
+            self.graph.value(value).def,
+            crate::graph::Def::Param(_) | crate::graph::Def::Constant(_)
+        )
+    }
+
+    /// Whether an argument is a parameter, a buffer or a constant of the graph.
+    pub fn is_weight(&self, name: &str) -> bool {
+        self.node.value(name).is_some_and(|value| self.holds_weight(value))
+    }
+
     /// A list of tensors.
     pub fn tensors(&self, name: &str) -> Result<Vec<TensorFact>, Trouble> {
         let Fact::List(items) = self.fact(name) else {

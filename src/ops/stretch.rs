@@ -6,7 +6,7 @@
 use super::moves::input;
 use super::run::run;
 use super::{Fact, Op, Site, Sizes, TensorFact, Trouble, Zeros};
-use crate::labels::{Axes, Row};
+use crate::labels::{Axes, MOST_ELEMENTS, Row};
 
 pub(super) const OPS: &[Op] = &[
     Op::new("aten::expand", expand)
@@ -114,6 +114,9 @@ fn repeat_axis(
     let Some(extent) = known.checked_mul(times) else {
         return Trouble::new("repeats an axis too often");
     };
+    if axes.rows[axis].is_some() && extent > MOST_ELEMENTS {
+        return Trouble::new("repeats an axis too often");
+    }
     axes.rows[axis] = match axes.rows[axis].take() {
         Some(row) if times > 0 => Some(copies(&row, times)),
         None if known == 1 => site.stretched(extent),

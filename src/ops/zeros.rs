@@ -24,9 +24,10 @@ pub enum Zeros {
     First,
     /// As `First`, where zero lies within the bounds `min_val` and `max_val`.
     Bounded,
-    /// When each tensor is: every label of the result is that of a tensor at its own positions (concatenation, matrix
-    /// products).
+    /// When each factor is: every label of the result is that of a tensor at its own positions (matrix products).
     Each,
+    /// As `Each`, of tensors that are set beside each other: none may be stretched along what goes in another.
+    Beside,
     /// When one of the tensors that are combined element by element is.
     Any,
     /// When all of the tensors that are combined element by element are; a number counts as not zero.
@@ -97,6 +98,33 @@ impl Site<'_> {
         rows
     }
 
+    /// The rows of a value any of which may lose positions, of stretched axes.
+    fn stretched_rows(&self, fact: &Fact) -> Vec<Row> {
+        let mut rows = Vec::new();
+        each_tensor(fact, &mut |axes| rows.extend(axes.rows.iter().flatten().cloned()));
+        rows.retain(|row| self.live(row) && self.labels.is_stretched(row));
+        rows
+    }
+
+    /// Whether a tensor is stretched along what the result loses where another tensor does.
+    fn stretched_beside(&self, tensors: &[ValueId]) -> bool {
+        let roots = |rows: Vec<Row>| -> BTreeSet<Label> {
+            let labels = rows.iter().flat_map(|row| row.iter());
+            labels.map(|&label| self.labels.find(label)).collect()
+        };
+        let stretched = tensors
+            .iter()
+            .flat_map(|&value| self.stretched_rows(self.fact_of(value)));
+        let stretched = roots(stretched.collect());
+        let lost = roots(
+            self.outputs()
+                .iter()
+                .flat_map(|output| self.live_rows(output))
+                .collect(),
+        );
+        stretched.iter().any(|root| *root != FROZEN && lost.contains(root))
+    }
+
     /// Whether a value is zero where the labels of a row go: it is where its own go, and these are among them.
     fn zero_along(&self, value: ValueId, row: &Row) -> bool {
         if !self.zero(value) {
@@ -156,13 +184,18 @@ impl Site<'_> {
             Zeros::Each => tensors
                 .iter()
                 .all(|&value| self.zero(value) || self.live_rows(self.fact_of(value)).is_empty()),
+            Zeros::Beside => self.gives_zero(Zeros::Each) && !self.stretched_beside(&tensors),
             Zeros::Any => self.element_by_element(&tensors, |zero| zero.contains(&true)),
             Zeros::All => !self.adds_number() && self.element_by_element(&tensors, |zero| !zero.contains(&false)),
             Zeros::Weight => self.weighted_zero(),
-            Zeros::Start => match self.node.arg("hx") {
-                Some(Arg::List(_)) => self.zero_items("hx").into_iter().all(|zero| zero),
-                _ => self.zero_argument("hx"),
-            },
+            Zeros::Start => {
+                let states = match self.node.arg("hx") {
+                    Some(Arg::List(items)) => items.iter().filter_map(Arg::as_value).collect(),
+                    _ => Vec::from_iter(self.node.value("hx")),
+                };
+                let zero = |&state: &ValueId| self.zero(state) && self.stretched_rows(self.fact_of(state)).is_empty();
+                !states.is_empty() && states.iter().all(zero)
+            }
         }
     }
 

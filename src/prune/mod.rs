@@ -5,6 +5,7 @@
 
 mod numbers;
 mod proof;
+mod proportion;
 mod rewrite;
 
 pub use proof::{Prover, difference, given, in_float64, proof};
@@ -13,7 +14,7 @@ use crate::graph::{Evaluate, Graph, NodeId, ParamId};
 use crate::labels::{FROZEN, Label};
 use crate::ops::Fact;
 use crate::tensor::WeightError;
-use crate::topology::{Options, Walked, walk};
+use crate::topology::{Options, Walked};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Why units cannot be removed.
@@ -138,8 +139,9 @@ pub fn remove(
         let tensor = &mut graph.params[param.0 as usize].tensor;
         *tensor = tensor.read()?.select(axis, stay).into();
     }
-    rewrite::sizes(walked, removal, &mut graph)?;
-    check(walked, options, removal, &kept, &graph, evaluator)?;
+    let moved = rewrite::sizes(walked, removal, &mut graph)?;
+    let again = walked.walk_smaller(&graph, &moved, options, evaluator);
+    check(walked, &again, removal, &kept)?;
     Ok(graph)
 }
 
@@ -177,22 +179,9 @@ pub fn zero(walked: &Walked, removal: &Removal) -> Result<Graph, PruneError> {
     Ok(graph)
 }
 
-/// Walks the smaller graph and compares shapes and labels, value by value.
-fn check(
-    walked: &Walked,
-    options: &Options,
-    removal: &Removal,
-    kept: &Kept,
-    graph: &Graph,
-    evaluator: &dyn Evaluate,
-) -> Result<(), PruneError> {
-    // A grouped convolution is not depthwise for having one input channel left in each group.
-    let grouped = walked.labels.multiples().iter().map(|multiple| multiple.node);
-    let options = Options {
-        grouped: grouped.collect(),
-        ..options.clone()
-    };
-    let again = walk(graph, &options, evaluator);
+/// Compares the smaller graph with what must be left, value by value: shapes and labels.
+fn check(walked: &Walked, again: &Walked, removal: &Removal, kept: &Kept) -> Result<(), PruneError> {
+    let graph = again.graph;
     let unfit = |value: crate::graph::ValueId, message: String| {
         let place = match walked.graph.value(value).def {
             crate::graph::Def::Node { node, .. } => crate::topology::place(walked.graph, node),

@@ -1,38 +1,48 @@
 //! Numbers that the model computes from sizes keep what they were: they are part of what was trained.
 //!
 //! Owns which values are the size of an axis that shrinks, read alone or out of a list of sizes, and puts the original
-//! number in their place. Deliberately leaves whole lists of sizes alone: they say shapes, which follow what is left.
+//! number in their place; where the axis counts samples as well, what it would be at the batch size of the day. Deliberately leaves whole lists of sizes alone: they say shapes, which follow what is left.
 
 use super::Removal;
+use super::proportion::Proportions;
 use crate::graph::{Arg, Graph, Node, ValueId};
+use crate::labels::Label;
 use crate::ops::{self, Fact};
 use crate::topology::Walked;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Replaces every size read off an axis that shrinks by its original number.
-pub(super) fn keep(walked: &Walked, removal: &Removal, graph: &mut Graph) {
+pub(super) fn keep(walked: &Walked, removal: &Removal, graph: &mut Graph, proportions: &mut Proportions) {
     let mut found = Shrunk {
         walked,
         removal,
         alone: BTreeMap::new(),
         lists: BTreeMap::new(),
     };
-    for node in &walked.graph.nodes {
-        found.read(node);
+    for (at, node) in walked.graph.nodes.iter().enumerate() {
+        found.read(node, at);
     }
     if found.alone.is_empty() {
         return;
     }
+    let number = |(&value, size): (&ValueId, &Size)| match size.left {
+        None => (value, Arg::Int(size.whole as i64)),
+        Some(left) => {
+            let scaled = proportions.scaled(graph, value, size.whole, left, size.before);
+            (value, Arg::Value(scaled))
+        }
+    };
+    let known: BTreeMap<ValueId, Arg> = found.alone.iter().map(number).collect();
     for (_, arg) in graph.nodes.iter_mut().flat_map(|node| &mut node.args) {
-        substitute(arg, &found.alone);
+        substitute(arg, &known);
     }
 }
 
-fn substitute(arg: &mut Arg, known: &BTreeMap<ValueId, i64>) {
+fn substitute(arg: &mut Arg, known: &BTreeMap<ValueId, Arg>) {
     match arg {
         Arg::Value(value) => {
-            if let Some(&number) = known.get(value) {
-                *arg = Arg::Int(number);
+            if let Some(number) = known.get(value) {
+                *arg = number.clone();
             }
         }
         Arg::List(items) => items.iter_mut().for_each(|item| substitute(item, known)),
@@ -40,17 +50,27 @@ fn substitute(arg: &mut Arg, known: &BTreeMap<ValueId, i64>) {
     }
 }
 
-/// Sizes of axes that shrink, with their original number.
+/// The original size of an axis that shrinks.
+#[derive(Clone, Copy, Debug)]
+struct Size {
+    whole: usize,
+    /// What is left of it, where it counts samples too; both are then those of the declared batch.
+    left: Option<usize>,
+    /// The number of the node from which on the size is known.
+    before: usize,
+}
+
+/// Sizes of axes that shrink.
 struct Shrunk<'a> {
     walked: &'a Walked<'a>,
     removal: &'a Removal,
-    alone: BTreeMap<ValueId, i64>,
-    /// Lists of sizes: the numbers of the axes that shrink, none for those that do not.
-    lists: BTreeMap<ValueId, Vec<Option<i64>>>,
+    alone: BTreeMap<ValueId, Size>,
+    /// Lists of sizes: those of the axes that shrink, none for those that do not.
+    lists: BTreeMap<ValueId, Vec<Option<Size>>>,
 }
 
 impl Shrunk<'_> {
-    fn read(&mut self, node: &Node) {
+    fn read(&mut self, node: &Node, at: usize) {
         let (Some(input), Some(&out)) = (
             node.args.first().and_then(|(_, arg)| arg.as_value()),
             node.outputs.first(),
@@ -59,7 +79,7 @@ impl Shrunk<'_> {
         };
         match node.op.as_str() {
             "aten::size" | "aten::sym_size" | "aten::len" => {
-                let Some(sizes) = self.sizes(input) else { return };
+                let Some(sizes) = self.sizes(input, at) else { return };
                 let axis = match node.short() {
                     "len" => Some(0),
                     _ => self.number(node, "dim"),
@@ -70,9 +90,13 @@ impl Shrunk<'_> {
                 }
             }
             "aten::numel" => {
-                if let (Some(_), Some(shape)) = (self.sizes(input), self.walked.fact(input).shape()) {
-                    let elements: usize = shape.iter().product();
-                    self.alone.insert(out, elements as i64);
+                if let (Some(_), Some(shape)) = (self.sizes(input, at), self.walked.fact(input).shape()) {
+                    let size = Size {
+                        whole: shape.iter().product(),
+                        left: None,
+                        before: at + 1,
+                    };
+                    self.alone.insert(out, size);
                 }
             }
             "aten::slice" => {
@@ -88,34 +112,40 @@ impl Shrunk<'_> {
                 self.lists.insert(out, part);
             }
             "aten::__getitem__" => {
-                if let (Some(sizes), Some(at)) = (self.lists.get(&input).cloned(), self.number(node, "idx")) {
-                    self.note(out, &sizes, at);
+                if let (Some(mut sizes), Some(idx)) = (self.lists.get(&input).cloned(), self.number(node, "idx")) {
+                    sizes.iter_mut().flatten().for_each(|size| size.before = at + 1);
+                    self.note(out, &sizes, idx);
                 }
             }
             "prim::ListUnpack" => {
                 for (&out, size) in node.outputs.iter().zip(self.lists.get(&input).into_iter().flatten()) {
-                    self.alone.extend(size.map(|size| (out, size)));
+                    self.alone
+                        .extend(size.map(|size| (out, Size { before: at + 1, ..size })));
                 }
             }
             _ => {}
         }
     }
 
-    /// The sizes of a tensor whose axes shrink.
-    fn sizes(&self, value: ValueId) -> Option<Vec<Option<i64>>> {
+    /// The sizes of a tensor whose axes shrink, as node number `at` reads them.
+    fn sizes(&self, value: ValueId, at: usize) -> Option<Vec<Option<Size>>> {
         let axes = &self.walked.fact(value).as_tensor()?.axes;
-        let shrinks = |axis: usize| {
-            axes.row(axis)
-                .is_some_and(|row| self.removal.kept(self.walked, row).len() < row.len())
+        let size = |axis: usize| {
+            let row = axes.row(axis)?;
+            let left = self.removal.kept(self.walked, row).len();
+            // Channels stand once in a row, but for those that are counted sample by sample or part by part.
+            let classes: BTreeSet<Label> = row.iter().map(|&label| self.walked.labels.find(label)).collect();
+            (left < row.len()).then_some(Size {
+                whole: row.len(),
+                left: (classes.len() < row.len()).then_some(left),
+                before: at + 1,
+            })
         };
-        let sizes = axes.shape.iter().enumerate();
-        let sizes: Vec<Option<i64>> = sizes
-            .map(|(axis, &extent)| shrinks(axis).then_some(extent as i64))
-            .collect();
+        let sizes: Vec<Option<Size>> = (0..axes.rank()).map(size).collect();
         sizes.iter().any(Option::is_some).then_some(sizes)
     }
 
-    fn note(&mut self, out: ValueId, sizes: &[Option<i64>], at: i64) {
+    fn note(&mut self, out: ValueId, sizes: &[Option<Size>], at: i64) {
         if let Ok(at) = ops::wrap_axis(at, sizes.len())
             && let Some(Some(size)) = sizes.get(at)
         {

@@ -1,7 +1,7 @@
 //! Proof by removal: the smaller network computes what the whole one computes with the same units zeroed.
 
 use super::{PruneError, Removal, remove, zero};
-use crate::graph::{Arg, Def, Evaluate, Graph, Type, ValueId, subset};
+use crate::graph::{Arg, Def, Evaluate, Graph, Node, Type, ValueId, subset};
 use crate::tensor::{DType, Tensor, WeightError};
 use crate::topology::{Options, Walked};
 use std::collections::{BTreeMap, BTreeSet};
@@ -140,17 +140,24 @@ impl<'w> Prover<'w> {
     }
 
     /// The values that the whole network may compute otherwise than this one, whose nodes are the same but for
-    /// arguments and parameters.
+    /// arguments, parameters and numbers that are scaled.
     fn touched(&self, graph: &Graph) -> BTreeSet<ValueId> {
+        let before = |after: &Node| {
+            let output = after.outputs.first()?;
+            match self.whole.values.get(output.0 as usize)?.def {
+                Def::Node { node, .. } => Some(self.whole.node(node)),
+                _ => None,
+            }
+        };
         let params = self.whole.params.iter().zip(&graph.params);
         let changed: Vec<bool> = params.map(|(before, after)| before.tensor != after.tensor).collect();
         let mut touched = BTreeSet::new();
-        for (before, after) in self.whole.nodes.iter().zip(&graph.nodes) {
+        for after in &graph.nodes {
             let reads = after.reads().into_iter().any(|value| match graph.value(value).def {
                 Def::Param(id) => changed[id.0 as usize],
                 _ => touched.contains(&value),
             });
-            if reads || before.args != after.args {
+            if reads || before(after).is_none_or(|before| before.args != after.args) {
                 touched.extend(after.outputs.iter().copied());
             }
         }

@@ -1,45 +1,66 @@
 //! Sizes written in arguments, brought in line with what is left.
 //!
-//! Shapes follow the surviving labels. Numbers that the model computes from sizes (a scale of 1/√d) keep their original
-//! value (`numbers`).
+//! Shapes follow the surviving labels; where samples are counted with them, in proportion (`proportion`). Numbers that the
+//! model computes from sizes (a scale of 1/√d) keep their original value (`numbers`).
 
+use super::proportion::{Proportions, unused};
 use super::{PruneError, Removal, numbers};
-use crate::graph::{Arg, Def, Graph, Node, Type};
+use crate::graph::{Arg, Def, Graph, Node, NodeId, Type, ValueId};
 use crate::labels::Axes;
 use crate::ops::{self, Fact, Sizes};
 use crate::tensor::Tensor;
 use crate::topology::{Walked, place};
 
-pub(super) fn sizes(walked: &Walked, removal: &Removal, graph: &mut Graph) -> Result<(), PruneError> {
-    numbers::keep(walked, removal, graph);
+/// Writes all sizes anew; tells the number that each node has then, for there may be new ones.
+pub(super) fn sizes(walked: &Walked, removal: &Removal, graph: &mut Graph) -> Result<Vec<NodeId>, PruneError> {
+    let mut proportions = Proportions::default();
+    numbers::keep(walked, removal, graph, &mut proportions);
     for index in 0..graph.nodes.len() {
         let Some(op) = ops::find(&graph.nodes[index].op) else {
             continue;
         };
-        let rewriter = Rewriter {
+        let mut rewriter = Rewriter {
             walked,
             removal,
             node: &walked.graph.nodes[index],
+            computed: Vec::new(),
         };
         for &sizes in op.sizes {
             if let Sizes::Picked(name) = sizes {
                 rewriter.renumber(name, graph, index);
             } else if let Err(message) = rewriter.apply(sizes, &mut graph.nodes[index]) {
-                let id = crate::graph::NodeId(index as u32);
+                let id = NodeId(index as u32);
                 return Err(PruneError::Unfit {
                     place: place(walked.graph, id),
                     message,
                 });
             }
         }
+        for extent in rewriter.computed {
+            let value = proportions.scaled(graph, extent.value, extent.left, extent.of, index);
+            if let Some(Arg::List(items)) = set(&mut graph.nodes[index], extent.name) {
+                items[extent.at] = Arg::Value(value);
+            }
+        }
     }
-    Ok(())
+    Ok(proportions.insert(graph))
+}
+
+/// An extent that the model computes from more than channels.
+struct Extent {
+    name: &'static str,
+    at: usize,
+    value: ValueId,
+    left: usize,
+    of: usize,
 }
 
 struct Rewriter<'a> {
     walked: &'a Walked<'a>,
     removal: &'a Removal,
     node: &'a Node,
+    /// Extents that are to be scaled by nodes.
+    computed: Vec<Extent>,
 }
 
 impl Rewriter<'_> {
@@ -90,18 +111,18 @@ impl Rewriter<'_> {
         }
     }
 
-    fn apply(&self, sizes: Sizes, node: &mut Node) -> Result<(), String> {
+    fn apply(&mut self, sizes: Sizes, node: &mut Node) -> Result<(), String> {
         match sizes {
             Sizes::Output(name) => {
-                let Some(output) = self.output() else { return Ok(()) };
+                let Some(output) = self.output().cloned() else {
+                    return Ok(());
+                };
                 let first = match set(node, name) {
                     Some(Arg::List(items)) => output.rank().saturating_sub(items.len()),
                     _ => return Ok(()),
                 };
                 for axis in first..output.rank() {
-                    if self.shrinks(output, axis) {
-                        set_output(node, name, axis - first, self.kept(output, axis).len());
-                    }
+                    self.set_output(node, name, axis - first, &output, axis);
                 }
             }
             Sizes::Trailing(name) => {
@@ -219,21 +240,21 @@ impl Rewriter<'_> {
                 }
             }
             Sizes::Times(name) => {
-                let (Some(input), Some(output)) = (self.input(), self.output()) else {
+                let (Some(input), Some(output)) = (self.input().cloned(), self.output().cloned()) else {
                     return Ok(());
                 };
                 let added = output.rank() - input.rank().min(output.rank());
                 let single = |axis: usize| axis < added || input.shape.get(axis - added) == Some(&1);
                 if let Some(Arg::List(items)) = node.arg(name) {
                     let first = output.rank() - items.len().min(output.rank());
-                    for axis in (first..output.rank()).filter(|&axis| single(axis) && self.shrinks(output, axis)) {
-                        set_item(node, name, axis - first, self.kept(output, axis).len());
+                    for axis in (first..output.rank()).filter(|&axis| single(axis)) {
+                        self.set_output(node, name, axis - first, &output, axis);
                     }
                     return Ok(());
                 }
                 let axis = self.axis("dim", output.rank())?;
-                if self.shrinks(output, axis) {
-                    let extent = Arg::Int(self.kept(output, axis).len() as i64);
+                if self.shrinks(&output, axis) {
+                    let extent = Arg::Int(self.kept(&output, axis).len() as i64);
                     if let Some(slot) = set(node, name).filter(|_| single(axis)) {
                         *slot = extent.clone();
                     }
@@ -287,6 +308,36 @@ impl Rewriter<'_> {
         }
     }
 
+    /// Whether a value is a whole number: one that stands in for a size is.
+    fn is_int(&self, value: ValueId) -> bool {
+        let known = self.walked.graph.values.get(value.0 as usize);
+        known.is_none_or(|known| known.ty == Type::Int)
+    }
+
+    /// Writes one extent of a shape. One that is computed (batch times heads) follows from the others, or is scaled, so that
+    /// the graph still runs at every batch size.
+    fn set_output(&mut self, node: &mut Node, name: &'static str, at: usize, output: &Axes, axis: usize) {
+        if !self.shrinks(output, axis) {
+            return;
+        }
+        let left = self.kept(output, axis).len();
+        let reshapes = matches!(node.short(), "view" | "reshape" | "_unsafe_view");
+        let Some(Arg::List(items)) = set(node, name) else {
+            return;
+        };
+        match items.get(at) {
+            Some(Arg::Value(_)) if reshapes && !items.contains(&Arg::Int(-1)) => items[at] = Arg::Int(-1),
+            Some(&Arg::Value(value)) if self.is_int(value) => self.computed.push(Extent {
+                name,
+                at,
+                value,
+                left,
+                of: output.shape[axis],
+            }),
+            _ => set_item(node, name, at, left),
+        }
+    }
+
     /// Positions picked by number, counted among those that are left.
     fn renumber(&self, name: &str, graph: &mut Graph, node: usize) {
         let (Some(input), Some(output)) = (self.input(), self.output()) else {
@@ -303,7 +354,8 @@ impl Rewriter<'_> {
         let numbers: Vec<i64> = renumbered.map(|at| at as i64).collect();
         graph.constants.push(Tensor::from_i64([numbers.len()], &numbers));
         let def = Def::Constant(graph.constants.len() as u32 - 1);
-        let value = graph.add_value(format!("left_{node}"), Type::Tensor, def);
+        let name_of_value = unused(graph, "left");
+        let value = graph.add_value(name_of_value, Type::Tensor, def);
         match set(&mut graph.nodes[node], name) {
             Some(Arg::List(items)) => items[axis] = Arg::Value(value),
             Some(slot) => *slot = Arg::Value(value),
@@ -338,21 +390,6 @@ fn set<'n>(node: &'n mut Node, name: &str) -> Option<&'n mut Arg> {
         .iter_mut()
         .find(|(known, _)| known == name)
         .map(|(_, arg)| arg)
-}
-
-/// Writes one extent of a shape. One that is computed (batch times heads) is left to follow from the others, so that
-/// the graph still runs at every batch size.
-fn set_output(node: &mut Node, name: &str, at: usize, extent: usize) {
-    let reshapes = matches!(node.short(), "view" | "reshape" | "_unsafe_view");
-    if let Some(Arg::List(items)) = set(node, name)
-        && reshapes
-        && matches!(items.get(at), Some(Arg::Value(_)))
-        && !items.contains(&Arg::Int(-1))
-    {
-        items[at] = Arg::Int(-1);
-        return;
-    }
-    set_item(node, name, at, extent);
 }
 
 /// Writes one number of a list; a -1 stays, for it follows by itself.

@@ -5,7 +5,7 @@
 
 use super::{Program, RuntimeError, from_torch, source, to_torch, with_worker};
 use crate::graph::{Def, Evaluate, EvaluateError, Graph, ValueId, graph_leaves};
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tch::Device;
@@ -13,10 +13,13 @@ use tch::Device;
 /// How many programs are kept; beyond it all are forgotten.
 const KEPT: usize = 512;
 
+/// A program's code, and the numbers that are part of it.
+type Text = (String, Vec<(DType, Vec<u8>)>);
+
 /// Runs graphs on the CPU, one thread inside operators.
 #[derive(Default)]
 pub struct Runtime {
-    programs: Mutex<HashMap<String, Arc<Program>>>,
+    programs: Mutex<HashMap<Text, Arc<Program>>>,
 }
 
 impl Runtime {
@@ -49,13 +52,18 @@ impl Runtime {
     }
 
     fn program(&self, graph: &Graph, inputs: &[ValueId], outputs: &[ValueId]) -> Result<Arc<Program>, RuntimeError> {
-        let text = source(graph, inputs, outputs, "cpu")?;
+        let source = source(graph, inputs, outputs, "cpu")?;
+        let numbers = source
+            .numbers
+            .iter()
+            .map(|number| (number.dtype(), number.data().to_vec()));
+        let text = (source.code.clone(), numbers.collect());
         // A thread that panicked while it held the lock left whole programs only.
         let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(program) = programs.get(&text) {
             return Ok(program.clone());
         }
-        let program = Arc::new(Program::from_source(&text, inputs.len())?);
+        let program = Arc::new(Program::from_source(&source, inputs.len())?);
         if programs.len() >= KEPT {
             programs.clear();
         }

@@ -7,6 +7,7 @@
 //! Owns printing, compiling, running, conversions from and to host tensors, devices and threads. Deliberately knows
 //! nothing of files, datasets, masks and what programs are for.
 
+mod archive;
 mod compare;
 mod convert;
 mod device;
@@ -25,7 +26,7 @@ pub use memory::{free_memory, peak_memory, used_memory};
 pub use probe::{faster_in_bfloat16, has_mkldnn, has_reduced_mkldnn, native_bfloat16};
 pub use program::Program;
 pub use shared::Shared;
-pub use source::source;
+pub use source::{Source, source};
 /// A device, and a tensor that lies on one; the names under which other modules pass them on.
 pub use tch::{Device, Tensor as DeviceTensor};
 

@@ -4,7 +4,7 @@
 //! native and whether it is fast. What a build and a machine can do never depends on a measurement; only
 //! [`faster_in_bfloat16`] measures, and no result may depend on it.
 
-use super::{Program, RuntimeError, isa_class, with_worker};
+use super::{Program, RuntimeError, Source, isa_class, with_worker};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 use tch::{Device, Kind, Tensor};
@@ -44,7 +44,11 @@ pub fn has_reduced_mkldnn() -> bool {
 fn probe(reduced: bool) -> Result<bool, RuntimeError> {
     // ATen's number of the element type.
     let kind = if reduced { "15" } else { "6" };
-    let program = Program::from_source(&PROBE.replace("KIND", kind), 3)?;
+    let source = Source {
+        code: PROBE.replace("KIND", kind),
+        numbers: Vec::new(),
+    };
+    let program = Program::from_source(&source, 3)?;
     let inputs = [
         numbers(&[2, 4, 3, 3], 0.7)?,
         numbers(&[4, 4, 3, 3], 1.3)?,

@@ -3,7 +3,8 @@
 //! Owns compilation and the call. Deliberately holds no weights: everything that a program reads is an argument, so
 //! every variant of a model is the same program with other tensors.
 
-use super::source::{archive, source};
+use super::archive::archive;
+use super::source::{Source, source};
 use super::{RuntimeError, device::init};
 use crate::graph::{Graph, ValueId};
 use tch::{CModule, Device, IValue, Tensor};
@@ -43,9 +44,9 @@ impl Program {
     }
 
     /// Loads what [`source`] printed.
-    pub(super) fn from_source(text: &str, inputs: usize) -> Result<Program, RuntimeError> {
+    pub(super) fn from_source(source: &Source, inputs: usize) -> Result<Program, RuntimeError> {
         init();
-        let archive = archive(text)?;
+        let archive = archive(source)?;
         let module = CModule::load_data(&mut archive.as_slice()).map_err(|error| RuntimeError::Compile {
             message: super::brief(&error),
         })?;

@@ -1,23 +1,13 @@
-//! Graph nodes printed as TorchScript, and the archive that libtorch loads them from.
+//! Graph nodes printed as TorchScript.
 //!
 //! Owns the text form that libtorch compiles: one node a line, values numbered in order (so that equal programs have
 //! equal texts), arguments in the order of the operator's schema. Deliberately knows nothing of tch.
 
 use super::RuntimeError;
-use crate::graph::{Arg, Graph, Node, Schema, Type, ValueId, schema_of, subset};
+use crate::graph::{Arg, Def, Graph, Node, Schema, Type, ValueId, schema_of, subset};
+use crate::tensor::Tensor;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::io::Write as _;
-
-/// The file format version that gives every operator today's meaning: below 4 `div` of integers truncates, below 5
-/// `full` of integers makes floats, below 10 `gelu` takes no `approximate`.
-const VERSION: &[u8] = b"10\n";
-
-/// A module object without attributes, pickled.
-const OBJECT: &[u8] = b"\x80\x02c__torch__\nM\nq\x00)\x81}(X\x08\x00\x00\x00trainingq\x01\x89ubq\x02.";
-
-/// An empty tuple, pickled.
-const NO_CONSTANTS: &[u8] = b"\x80\x02).";
 
 /// The product of `aten::_grouped_mm`, expert by expert: the operator itself takes no float64, and only widths that fill 16
 /// bytes. The same to the bit where it does. Rows that no offset counts are zero, for there it leaves memory as it was.
@@ -41,13 +31,22 @@ const GROUPED_MM: &str = "  def grouped_mm(self: __torch__.M,
     return made
 ";
 
+/// A printed class.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Source {
+    pub code: String,
+    /// Numbers that the code reads as `CONSTANTS.c0` and on, tensors without axes. They must be libtorch's own constants:
+    /// those give way to the element type of what they meet, as a number does, where a tensor that is given would not.
+    pub numbers: Vec<Tensor>,
+}
+
 /// Prints the class whose method `run` computes `outputs` from `inputs`.
 ///
 /// `device` is what every device literal of the graph becomes.
 ///
 /// # Errors
 /// When an output depends on a leaf that is not among the inputs, or when something has no printed form.
-pub fn source(graph: &Graph, inputs: &[ValueId], outputs: &[ValueId], device: &str) -> Result<String, RuntimeError> {
+pub fn source(graph: &Graph, inputs: &[ValueId], outputs: &[ValueId], device: &str) -> Result<Source, RuntimeError> {
     let needed = subset(graph, inputs, outputs);
     if let Some(&leaf) = needed.leaves.first() {
         return Err(RuntimeError::Leaf {
@@ -60,6 +59,13 @@ pub fn source(graph: &Graph, inputs: &[ValueId], outputs: &[ValueId], device: &s
         let next = names.len();
         names.entry(value).or_insert(next);
     }
+    let number = |value: &ValueId| match graph.value(*value).def {
+        Def::Constant(at) => graph
+            .constants
+            .get(at as usize)
+            .filter(|tensor| tensor.shape().is_empty()),
+        _ => None,
+    };
     let printer = Printer {
         graph,
         device,
@@ -75,6 +81,11 @@ pub fn source(graph: &Graph, inputs: &[ValueId], outputs: &[ValueId], device: &s
         "    v: List[Tensor]) -> List[Tensor]:".to_string(),
     ];
     let mut body = printer.inputs(inputs)?;
+    let mut numbers = Vec::new();
+    for (value, tensor) in inputs.iter().filter_map(|value| Some((*value, number(value)?.clone()))) {
+        body.push(format!("{} = CONSTANTS.c{}", printer.name(value), numbers.len()));
+        numbers.push(tensor);
+    }
     for &node in &needed.nodes {
         body.push(printer.node(graph.node(node))?);
     }
@@ -84,30 +95,7 @@ pub fn source(graph: &Graph, inputs: &[ValueId], outputs: &[ValueId], device: &s
     if needed.nodes.iter().any(|&node| deals_rows(graph.node(node))) {
         text += GROUPED_MM;
     }
-    Ok(text)
-}
-
-/// The archive, as `torch.jit.save` lays it out, around one printed class.
-pub fn archive(code: &str) -> Result<Vec<u8>, RuntimeError> {
-    let entries: [(&str, &[u8]); 5] = [
-        ("m/data.pkl", OBJECT),
-        ("m/code/__torch__.py", code.as_bytes()),
-        ("m/constants.pkl", NO_CONSTANTS),
-        ("m/version", VERSION),
-        ("m/byteorder", b"little"),
-    ];
-    let pack = || -> Result<Vec<u8>, zip::result::ZipError> {
-        let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-        let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
-        for (name, data) in entries {
-            writer.start_file(name, stored)?;
-            writer.write_all(data)?;
-        }
-        Ok(writer.finish()?.into_inner())
-    };
-    pack().map_err(|error| RuntimeError::Compile {
-        message: error.to_string(),
-    })
+    Ok(Source { code: text, numbers })
 }
 
 struct Printer<'a> {

@@ -91,6 +91,7 @@ impl Growing<'_> {
                 issues: Vec::new(),
                 heads: Split::Within,
                 head_splits: BTreeMap::new(),
+                keeps: BTreeMap::new(),
                 // The walk over the whole graph tells it.
                 damage: None,
             };

@@ -55,8 +55,11 @@ impl Heads {
                 row.is_some_and(|row| row.iter().any(|&label| heads.contains(&labels.find(label))))
             };
             let (outer, inner): (Vec<usize>, Vec<usize>) = choice.axes.iter().partition(|&&axis| counts(axis));
+            // Of what stands beside the heads, their features are what products sum over or give.
+            let featured = |axis: &&usize| row(traced, choice, **axis).is_some_and(|row| features.holds(row));
+            let within = inner.iter().rev().find(featured).or(inner.last());
             // Without features beside it, a head has no inside to be cut.
-            let (Some(&whole), Some(&within)) = (outer.first(), inner.last()) else {
+            let (Some(&whole), Some(&within)) = (outer.first(), within) else {
                 continue;
             };
             if choice.side == Side::Split {
@@ -109,6 +112,11 @@ impl Met {
         Met { rows_of }
     }
 
+    /// Whether any label of a row stands in one.
+    fn holds(&self, row: &Row) -> bool {
+        row.iter().any(|label| self.rows_of.contains_key(label))
+    }
+
     /// How many labels of some axes stand in one row; where none does, how many there are.
     fn count<'r>(&self, own: impl IntoIterator<Item = &'r Row>) -> usize {
         let own: BTreeSet<Label> = own.into_iter().flat_map(|row| row.iter().copied()).collect();
@@ -124,7 +132,7 @@ impl Met {
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     keeps: BTreeMap<NodeId, Keep>,
-    settled: BTreeSet<(NodeId, Side)>,
+    settled: BTreeSet<(NodeId, Side, Vec<usize>)>,
     tried: BTreeSet<(NodeId, Side, usize)>,
 }
 
@@ -139,34 +147,40 @@ impl Kept {
             };
             let keep = self.keeps.entry(cut.node).or_default();
             keep.prefer(cut.side, axis, &cut.axes);
-            self.settled.insert((cut.node, cut.side));
+            self.settled.insert((cut.node, cut.side, cut.axes.clone()));
             differs |= cut.axes.last() != Some(&axis);
         }
         differs
     }
 
-    /// Chooses again wherever a choice left nothing to remove; whether there is anything new to try.
+    /// Chooses again wherever a choice left nothing to remove; whether there is anything new to try. Choices that came to
+    /// nothing together may have done so because of one of them: one that has tried every axis goes back to the innermost.
     pub fn again(&mut self, labels: &Labels) -> bool {
         let mut differs = false;
         for choice in labels.choices() {
             let mut roots = choice.row.iter().map(|&label| labels.find(label));
             let first = roots.next();
-            if self.settled.contains(&(choice.node, choice.side)) || roots.any(|root| Some(root) != first) {
+            let settled = (choice.node, choice.side, choice.axes.clone());
+            if self.settled.contains(&settled) || roots.any(|root| Some(root) != first) {
                 continue;
             }
             self.tried.insert((choice.node, choice.side, choice.kept));
             let mut further = choice.axes.iter().rev();
             let next = further.find(|&&axis| !self.tried.contains(&(choice.node, choice.side, axis)));
-            if let Some(&axis) = next {
-                let keep = self.keeps.entry(choice.node).or_default();
-                keep.prefer(choice.side, axis, &choice.axes);
-                differs = true;
+            let Some(&axis) = next.or(choice.axes.last()) else {
+                continue;
+            };
+            if next.is_none() {
+                self.settled.insert(settled);
             }
+            let keep = self.keeps.entry(choice.node).or_default();
+            keep.prefer(choice.side, axis, &choice.axes);
+            differs |= axis != choice.kept;
         }
         differs
     }
 
-    pub fn of(&self, node: NodeId) -> Option<&Keep> {
-        self.keeps.get(&node)
+    pub fn keeps(&self) -> BTreeMap<NodeId, Keep> {
+        self.keeps.clone()
     }
 }

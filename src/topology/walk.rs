@@ -63,11 +63,33 @@ pub struct Walked<'g> {
     pub heads: Split,
     /// The nodes that split channels into attention heads.
     pub head_splits: BTreeMap<NodeId, HeadSplit>,
+    /// What each node kept where it could keep the labels of one axis only.
+    pub(super) keeps: BTreeMap<NodeId, Keep>,
 }
 
 impl Walked<'_> {
     pub fn fact(&self, value: ValueId) -> &Fact {
         &self.facts[value.0 as usize]
+    }
+
+    /// Walks a graph that was made of this one by taking channels out, with every choice as it was made here. `moved`
+    /// tells which number each node has there.
+    pub(crate) fn walk_smaller<'g>(
+        &self,
+        graph: &'g Graph,
+        moved: &[NodeId],
+        options: &Options,
+        evaluator: &dyn Evaluate,
+    ) -> Walked<'g> {
+        let moved = |id: NodeId| moved.get(id.0 as usize).copied().unwrap_or(id);
+        // A grouped convolution is not depthwise for having one input channel left in each group.
+        let grouped = self.labels.multiples().iter().map(|multiple| moved(multiple.node));
+        let options = Options {
+            grouped: grouped.collect(),
+            ..options.clone()
+        };
+        let keeps = self.keeps.iter().map(|(&id, keep)| (moved(id), keep.clone()));
+        walk_once(graph, &options, evaluator, keeps.collect(), Labels::default())
     }
 }
 
@@ -79,16 +101,16 @@ pub fn walk<'g>(graph: &'g Graph, options: &Options, evaluator: &dyn Evaluate) -
         false => Labels::default(),
     };
     let mut kept = Kept::default();
-    let mut walked = walk_once(graph, options, evaluator, &kept, labels());
+    let mut walked = walk_once(graph, options, evaluator, kept.keeps(), labels());
     let mut heads = Heads::default();
     if !walked.labels.products().is_empty() && !walked.labels.choices().is_empty() {
-        heads = Heads::of(&walk_once(graph, options, evaluator, &kept, Labels::tracing()));
+        heads = Heads::of(&walk_once(graph, options, evaluator, kept.keeps(), Labels::tracing()));
     }
     let mut differs = kept.cut(&heads, options.heads);
     for _ in 0..ROUNDS {
         if differs {
             drop(walked);
-            walked = walk_once(graph, options, evaluator, &kept, labels());
+            walked = walk_once(graph, options, evaluator, kept.keeps(), labels());
         }
         differs = kept.again(&walked.labels);
         if !differs {
@@ -106,7 +128,7 @@ fn walk_once<'g>(
     graph: &'g Graph,
     options: &Options,
     evaluator: &dyn Evaluate,
-    kept: &Kept,
+    keeps: BTreeMap<NodeId, Keep>,
     labels: Labels,
 ) -> Walked<'g> {
     let none = Keep::default();
@@ -120,6 +142,7 @@ fn walk_once<'g>(
         damage: None,
         heads: options.heads,
         head_splits: BTreeMap::new(),
+        keeps: BTreeMap::new(),
     };
     for (&value, (shape, dtype)) in graph.inputs.iter().zip(&options.inputs) {
         if ops::elements(shape).is_some() {
@@ -130,7 +153,7 @@ fn walk_once<'g>(
         for value in node.reads() {
             load(&mut walked, value);
         }
-        let keep = kept.of(id).unwrap_or(&none);
+        let keep = keeps.get(&id).unwrap_or(&none);
         step(&mut walked, id, node, keep, options, evaluator);
     }
     let why = Reason {
@@ -141,6 +164,7 @@ fn walk_once<'g>(
         load(&mut walked, value);
         freeze(&walked.facts[value.0 as usize].clone(), &mut walked.labels, why);
     }
+    walked.keeps = keeps;
     walked
 }
 

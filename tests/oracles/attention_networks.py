@@ -206,10 +206,82 @@ class SpectralConvs(nn.Module):
         return self.fc(F.relu(self.b(F.relu(self.a(x)))).mean((2, 3)))
 
 
+class Merged(Tokens):
+    """Batch and heads in one axis, counted, read back and written down as models do."""
+
+    parts = ("shaped", "counted", "masked")
+
+    def layers(self):
+        own = {"added": nn.MultiheadAttention(WIDTH, 3, add_zero_attn=True, batch_first=True)}
+        for part in self.parts:
+            own |= {f"{part}_{name}": nn.Linear(WIDTH, WIDTH) for name in "qkvo"}
+        return own
+
+    def split(self, part, x, batch, length):
+        names = [f"{part}_{name}" for name in "qkv"]
+        return [getattr(self, name)(x).view(batch, length, 3, 4).transpose(1, 2).contiguous() for name in names]
+
+    def shaped(self, x, batch, length):
+        q, k, v = (y.view(batch * 3, -1, 4) for y in self.split("shaped", x, batch, length))
+        y = torch.bmm(torch.bmm(q, k.transpose(1, 2)).mul(0.5).softmax(-1), v)
+        return self.shaped_o(y.view(batch, 3, length, 4).transpose(1, 2).reshape(batch, length, WIDTH))
+
+    def counted(self, x, batch, length):
+        q, k, v = (y.reshape(batch * 3, length, 4) for y in self.split("counted", x, batch, length))
+        y = torch.bmm(torch.bmm(q, k.transpose(1, 2)).mul(0.5).softmax(-1), v)
+        y = y.view(y.size(0) // 3, 3, length, 4)
+        return self.counted_o(y.transpose(1, 2).flatten(2))
+
+    def masked(self, x, batch, length):
+        q, k, v = (y.reshape(batch * 3, length, 4) for y in self.split("masked", x, batch, length))
+        mask = torch.ones(1, length, length).tril().log().expand(batch * 3, length, length)
+        scores = torch.bmm(q, k.transpose(1, 2)).mul(0.5) + mask
+        bias = x.mean(-1).unsqueeze(1).mean(0, keepdim=True).repeat(batch * 3, 1, 1)
+        y = torch.bmm((scores + bias).softmax(-1), v)
+        return self.masked_o(y.view(batch, 3, length, 4).transpose(1, 2).reshape(batch, length, WIDTH))
+
+    def forward(self, x):
+        x = self.enter(x)
+        for part in self.parts:
+            x = x + getattr(self, part)(x, *x.shape[:2])
+        return self.leave(x + self.added(x, x, x, need_weights=False)[0])
+
+
+class Inner(Tokens):
+    """Heads inside of features, and features inside of which something else stands."""
+
+    parts = ("outside", "last", "paired")
+
+    def layers(self):
+        own = {f"{part}_o": nn.Linear(WIDTH, WIDTH) for part in self.parts}
+        return own | {"outside_qkv": nn.Linear(WIDTH, 3 * WIDTH), "last_qkv": nn.Linear(WIDTH, 3 * WIDTH), **{
+            f"paired_{name}": nn.Linear(WIDTH, WIDTH) for name in "qkv"}}
+
+    def outside(self, x, batch, length):
+        q, k, v = self.outside_qkv(x).view(batch, length, 4, 3, 3).permute(3, 0, 4, 1, 2).unbind(0)
+        return self.outside_o(dot(q, k, v))
+
+    def last(self, x, batch, length):
+        q, k, v = self.last_qkv(x).view(batch, length, 3, 4, 3).unbind(-1)
+        return self.last_o(dot(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)))
+
+    def paired(self, x, batch, length):
+        def turned(y):
+            a, b = y.view(batch, length, 3, 2, 2).unbind(-1)
+            at = torch.arange(length, device=y.device).view(1, -1, 1, 1) * 0.3
+            return torch.stack([a * at.cos() - b * at.sin(), a * at.sin() + b * at.cos()], -1).flatten(-2)
+
+        q, k = turned(self.paired_q(x)), turned(self.paired_k(x))
+        v = self.paired_v(x).view(batch, length, 3, 4)
+        return self.paired_o(dot(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)))
+
+
 NETWORKS = {
     "attention_norms": (Norms, (2, 6, 16)),
     "attention_layouts": (Layouts, (2, 6, 16)),
     "attention_einsum": (Einsum, (2, 6, 16)),
+    "attention_merged": (Merged, (2, 6, 16)),
+    "attention_inner": (Inner, (2, 6, 16)),
     "multi_query": (MultiQuery, (2, 6, 16)),
     "stretched": (Stretched, (2, 3, 8, 8)),
     "choices": (Choices, (2, 3, 8, 8)),

@@ -51,6 +51,40 @@ const CUTS: &[(&str, &[&str], &[&str])] = &[
         ],
     ),
     (
+        "attention_merged",
+        &[
+            "4 shaped_q shaped_k within 3 heads of 4 on axis 2",
+            "4 shaped_v within 3 heads of 4 on axis 2",
+            "4 counted_q counted_k within 3 heads of 4 on axis 2",
+            "4 counted_v within 3 heads of 4 on axis 2",
+            "4 masked_q masked_k within 3 heads of 4 on axis 2",
+            "4 masked_v within 3 heads of 4 on axis 2",
+            "4 added within 3 heads of 4 on axis 1",
+        ],
+        &[
+            "3 shaped_q shaped_k shaped_v whole 3 heads of 4 on axis 2",
+            "3 counted_q counted_k counted_v whole 3 heads of 4 on axis 2",
+            "3 masked_q masked_k masked_v whole 3 heads of 4 on axis 2",
+            "3 added whole 3 heads of 4 on axis 1",
+        ],
+    ),
+    (
+        "attention_inner",
+        &[
+            "12 enter outside_o last_o paired_o",
+            "4 outside_qkv within 3 heads of 4 on axis 4",
+            "4 last_qkv within 3 heads of 4 on axis 2",
+            "2 paired_q paired_k within 3 heads of 2 on axis 2",
+            "4 paired_v within 3 heads of 4 on axis 2",
+        ],
+        &[
+            "12 enter outside_o last_o paired_o",
+            "3 outside_qkv whole 3 heads of 4 on axis 4",
+            "3 last_qkv whole 3 heads of 4 on axis 2",
+            "3 paired_q paired_k paired_v whole 3 heads of 2 on axis 2",
+        ],
+    ),
+    (
         "multi_query",
         &[
             "12 enter stretched_o flagged_o broadcast_o",

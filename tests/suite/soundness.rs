@@ -117,6 +117,44 @@ const CASES: &[Case] = &[
         &[8],
     ),
     (
+        "a stretched map beside channels, summed with itself",
+        "x = ~1x3x4x4; y = conv2d(input=x, weight=@8x3x1x1); y = flatten(self=y, start_dim=2);
+         g = conv2d(input=x, weight=@1x3x1x1); g = flatten(self=g, start_dim=2); wide = expand(self=g, size=[-1, 8, -1]);
+         both = cat(tensors=[y, wide], dim=2); turned = transpose(self=both, dim0=1, dim1=2);
+         matmul(self=turned, other=both)",
+        &[],
+    ),
+    (
+        "stretched maps stacked with channels, summed with themselves",
+        "x = ~1x3x4x4; y = conv2d(input=x, weight=@8x3x1x1); y = flatten(self=y, start_dim=2);
+         g = conv2d(input=x, weight=@1x3x1x1); g = flatten(self=g, start_dim=2); wide = expand(self=g, size=[-1, 8, -1]);
+         both = stack(tensors=[y, wide], dim=0); turned = transpose(self=both, dim0=2, dim1=3);
+         matmul(self=turned, other=both)",
+        &[],
+    ),
+    (
+        "a sum over copies of one parameter counts them",
+        "x = ~2x4; e = expand(self=@1, size=[8]); y = linear(input=x, weight=@8x4); y = mul(self=y, other=e); s = sum(self=e);
+         o = linear(input=y, weight=@3x8); add(self=o, other=s)",
+        &[3],
+    ),
+    (
+        "layers that step from copies of one state",
+        "x = ~5x1x4; h = expand(self=@1x1x1, size=[1, 1, 6]); y, n = gru(input=x, hx=h, params=[@18x4, @18x6], has_biases=False, \
+         num_layers=1, dropout=0.0, train=False, bidirectional=False, batch_first=False);
+         turned = transpose(self=y, dim0=1, dim1=2); bmm(self=y, mat2=turned)",
+        &[],
+    ),
+    (
+        "a grouped mean beside halves: either split may keep what the other cannot",
+        "x = ~1x3x4x4; y = conv2d(input=x, weight=@12x3x1x1); halves = view(self=y, size=[1, 2, 6, 4, 4]);
+         p, q = unbind(self=halves, dim=1); q = sigmoid(self=q); u = mul(self=p, other=q);
+         u = conv2d(input=u, weight=@5x6x1x1); z = view(self=y, size=[1, 4, 3, 16]); m = mean(self=z, dim=[2, 3], keepdim=True);
+         z = sub(self=z, other=m); z = view(self=z, size=[1, 12, 4, 4]); v = conv2d(input=z, weight=@5x12x1x1);
+         cat(tensors=[u, v], dim=1)",
+        &[2, 5, 5],
+    ),
+    (
         "the place of each channel's largest value, looked up in a table",
         "x = ~1x3x4x4; heat = conv2d(input=x, weight=@8x3x1x1); flat = flatten(self=heat, start_dim=2);
          i = argmax(self=flat, dim=-1); e = embedding(weight=@16x4, indices=i); mean(self=e, dim=[2])",
@@ -366,6 +404,11 @@ const ODD: &[&str] = &[
     "tensor_split(self=~2x4*, sections=9223372036854775807, dim=1)",
     "split_with_sizes(self=~2x4*, split_sizes=[9223372036854775807, 9223372036854775807], dim=1)",
     "chunk(self=~2x4*, chunks=9223372036854775807, dim=1)",
+    "y = conv2d(input=~1x3x4x4, weight=@8x3x1x1); repeat(self=y, repeats=[1, 68719476736, 1, 1])",
+    "y = conv2d(input=~1x3x4x4, weight=@8x3x1x1); repeat_interleave(self=y, repeats=68719476736, dim=1)",
+    "y = conv2d(input=~1x3x4x4, weight=@8x3x1x1); w = expand(self=~1x1x4x4, size=[1, 274877906944, 4, 4]); \
+     cat(tensors=[y, w], dim=1)",
+    "y = conv2d(input=~1x3x4x4, weight=@8x3x1x1); y = slice(self=y, dim=2, start=0, end=0, step=1); flip(self=y, dims=[1])",
     "x = expand(self=~1x1, size=[8589934592, 8589934592]); view(self=x, size=[-1])",
     "view(self=~2x4*, size=[4294967296, 4294967296])",
     "x = expand(self=~1x1, size=[2, 1099511627776]); unbind(self=x, dim=1)",

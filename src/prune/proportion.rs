@@ -1,0 +1,79 @@
+//! Numbers in proportion to what is left, where a size counts samples as well as channels (batch times heads).
+//!
+//! Such a number is another at every batch size, so it is multiplied and divided by nodes of the graph. Owns these nodes
+//! and where they are put in.
+
+use crate::graph::{Arg, Def, Graph, Node, NodeId, Type, ValueId};
+use std::collections::BTreeSet;
+
+/// Nodes that are yet to be put in, each before the node that has the given number.
+#[derive(Debug, Default)]
+pub(super) struct Proportions {
+    waiting: Vec<(usize, Node)>,
+}
+
+impl Proportions {
+    /// A number that is `value · times / of`, and can be read from the node numbered `before` on. `value` is a multiple of
+    /// `of`, so nothing is rounded.
+    pub fn scaled(&mut self, graph: &mut Graph, value: ValueId, times: usize, of: usize, before: usize) -> ValueId {
+        let product = self.number(graph, before, "mul", value, times);
+        self.number(graph, before, "floordiv", product, of)
+    }
+
+    fn number(&mut self, graph: &mut Graph, before: usize, op: &str, value: ValueId, by: usize) -> ValueId {
+        // Its definition is written by `insert`.
+        let def = Def::Node {
+            node: NodeId(u32::MAX),
+            output: 0,
+        };
+        let name = unused(graph, "left");
+        let output = graph.add_value(name, Type::Int, def);
+        let scope = graph
+            .nodes
+            .get(before)
+            .map_or_else(String::new, |node| node.scope.clone());
+        let node = Node {
+            op: format!("aten::{op}"),
+            overload: "int".into(),
+            args: vec![("a".into(), Arg::Value(value)), ("b".into(), Arg::Int(by as i64))],
+            outputs: vec![output],
+            scope,
+        };
+        self.waiting.push((before, node));
+        output
+    }
+
+    /// Puts the nodes in; the number that each of the graph's nodes has then.
+    pub fn insert(mut self, graph: &mut Graph) -> Vec<NodeId> {
+        // Stable: a number comes before those that are made of it.
+        self.waiting.sort_by_key(|&(before, _)| before);
+        let mut waiting = self.waiting.into_iter().peekable();
+        let old = std::mem::take(&mut graph.nodes);
+        let mut moved = Vec::with_capacity(old.len());
+        for (at, node) in old.into_iter().enumerate() {
+            while let Some((_, new)) = waiting.next_if(|&(before, _)| before <= at) {
+                graph.nodes.push(new);
+            }
+            moved.push(NodeId(graph.nodes.len() as u32));
+            graph.nodes.push(node);
+        }
+        graph.nodes.extend(waiting.map(|(_, new)| new));
+        for (at, node) in graph.nodes.iter().enumerate() {
+            for (output, &value) in node.outputs.iter().enumerate() {
+                graph.values[value.0 as usize].def = Def::Node {
+                    node: NodeId(at as u32),
+                    output: output as u32,
+                };
+            }
+        }
+        moved
+    }
+}
+
+/// A name that no value has.
+pub(super) fn unused(graph: &Graph, name: &str) -> String {
+    let known: BTreeSet<&str> = graph.values.iter().map(|value| value.name.as_str()).collect();
+    let names = (graph.values.len()..).map(|number| format!("{name}_{number}"));
+    let mut free = names.filter(|name| !known.contains(name.as_str()));
+    free.next().unwrap_or_default()
+}
