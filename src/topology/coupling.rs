@@ -5,7 +5,7 @@ use super::explain::why_frozen;
 use super::layers::{Layer, layers};
 use super::walk::Walked;
 use crate::graph::{Issue, ParamId};
-use crate::labels::{Label, Paths, Split};
+use crate::labels::{FROZEN, Label, Paths, Reason, Split};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -90,6 +90,12 @@ pub fn coupling(walked: &mut Walked) -> Coupling {
                 .is_some_and(|&extent| extent == count)
         });
         if whole {
+            let why = Reason {
+                node: None,
+                what: "all go together, and one must stay",
+            };
+            let roots = alike.units.iter().map(|unit| unit.root);
+            roots.for_each(|root| walked.labels.unite(root, FROZEN, why));
             continue;
         }
         groups.push(group(walked, &layers, alike, &order));

@@ -389,3 +389,31 @@ fn weights_are_read_where_their_values_decide() {
     counts.expect("the counts").tensor = Tensor::from_i64([4], &[2; 4]).into();
     assert_eq!(walk(&graph, &options, &NoEvaluator).damage, None);
 }
+
+#[test]
+fn a_layer_whose_channels_are_all_one_says_why_none_may_go() {
+    let mut b = Builder::default();
+    let x = b.input();
+    let y = b.conv("conv", x, 3, 4, 1);
+    let halves = b.unary("view", y, &[("size", ints(&[2, 2, 2, 5, 5]))]);
+    let mean = b.unary("mean", halves, &[("dim", ints(&[1])), ("keepdim", Arg::Bool(false))]);
+    let near = b.conv("near", mean, 2, 3, 1);
+    let normed = b.op("group_norm", &[("input", Arg::Value(y)), ("num_groups", Arg::Int(2))]);
+    let far = b.conv("far", normed, 4, 3, 1);
+    let sum = b.binary("add", near, far);
+    let graph = b.finish(sum);
+    let found = check(&graph, &[2, 3, 5, 5]);
+    assert_eq!(outputs(&found), []);
+    let frozen: Vec<(&str, &str)> = found
+        .frozen
+        .iter()
+        .map(|frozen| (frozen.layer.as_str(), frozen.reason.as_str()))
+        .collect();
+    let stay = "the model's outputs keep their size";
+    let expected = [
+        ("conv", "all go together, and one must stay"),
+        ("near", stay),
+        ("far", stay),
+    ];
+    assert_eq!(frozen, expected);
+}

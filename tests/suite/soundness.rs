@@ -215,6 +215,20 @@ const CASES: &[Case] = &[
         &[5],
     ),
     (
+        "windows with padding around them, a linear layer over each",
+        "x = conv2d(input=~1x3x4x4, weight=@6x3x1x1);
+         w = im2col(self=x, kernel_size=[3, 3], dilation=[1, 1], padding=[1, 1], stride=[1, 1]);
+         w = transpose(self=w, dim0=1, dim1=2); linear(input=w, weight=@5x54)",
+        &[6, 5],
+    ),
+    (
+        "windows that see nothing but padding at some positions",
+        "x = conv2d(input=~1x3x1x1, weight=@6x3x1x1);
+         w = im2col(self=x, kernel_size=[3, 3], dilation=[1, 1], padding=[1, 1], stride=[1, 1]);
+         w = transpose(self=w, dim0=1, dim1=2); linear(input=w, weight=@5x54)",
+        &[6, 5],
+    ),
+    (
         "the least norm of a parameter without one of its positions",
         "w = linalg_vector_norm(self=@4x3, ord=-1.0, dim=[0]); mul(self=~2x1, other=w)",
         &[3],
