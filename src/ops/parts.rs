@@ -50,14 +50,18 @@ pub(super) const OPS: &[Op] = &[
             axis: "dim",
         }])
         .zero(Zeros::First),
-    Op::new("aten::pad", pad).sized(&[Sizes::Padding("pad")]),
-    Op::new("aten::reflection_pad1d", pad),
-    Op::new("aten::reflection_pad2d", pad),
-    Op::new("aten::reflection_pad3d", pad),
-    Op::new("aten::replication_pad1d", pad),
-    Op::new("aten::replication_pad2d", pad),
-    Op::new("aten::replication_pad3d", pad),
-    Op::new("aten::constant_pad_nd", pad).sized(&[Sizes::Padding("pad")]),
+    Op::new("aten::pad", pad)
+        .sized(&[Sizes::Padding("pad")])
+        .zero(Zeros::Padded),
+    Op::new("aten::reflection_pad1d", pad).zero(Zeros::Padded),
+    Op::new("aten::reflection_pad2d", pad).zero(Zeros::Padded),
+    Op::new("aten::reflection_pad3d", pad).zero(Zeros::Padded),
+    Op::new("aten::replication_pad1d", pad).zero(Zeros::Padded),
+    Op::new("aten::replication_pad2d", pad).zero(Zeros::Padded),
+    Op::new("aten::replication_pad3d", pad).zero(Zeros::Padded),
+    Op::new("aten::constant_pad_nd", pad)
+        .sized(&[Sizes::Padding("pad")])
+        .zero(Zeros::Padded),
 ];
 
 /// As many parts are told apart.

@@ -233,6 +233,96 @@ const CASES: &[Case] = &[
         "w = linalg_vector_norm(self=@4x3, ord=-1.0, dim=[0]); mul(self=~2x1, other=w)",
         &[3],
     ),
+    (
+        "channels normalised by their own length",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); n = linalg_vector_norm(self=x, ord=2.0, dim=[1], keepdim=True);
+         n = clamp_min(self=n, min=0.000001); n = expand_as(self=n, other=x); div(self=x, other=n)",
+        &[8],
+    ),
+    (
+        "values that are never zero, normalised by their length",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); x = sigmoid(self=x); n = linalg_vector_norm(self=x, ord=2.0, dim=[1], keepdim=True);
+         div(self=x, other=n)",
+        &[],
+    ),
+    (
+        "the least length of channels",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); linalg_vector_norm(self=x, ord=-1.0, dim=[1])",
+        &[],
+    ),
+    (
+        "how many channels are not zero",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); x = relu(self=x); x = linalg_vector_norm(self=x, ord=0.0, dim=[1]); norm(self=x, p=1.0)",
+        &[8],
+    ),
+    (
+        "a sum over channels",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); sum(self=x, dim=[1])",
+        &[8],
+    ),
+    (
+        "a sum over values that are never zero",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); x = sigmoid(self=x); sum(self=x, dim=[1])",
+        &[],
+    ),
+    (
+        "a mean over channels divides by their number",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); mean(self=x, dim=[1])",
+        &[],
+    ),
+    (
+        "one score a head, the sum over its features",
+        "h = linear(input=~2x5x3, weight=@8x3); h = view(self=h, size=[2, 5, 2, 4]); s = mul(self=h, other=@1x1x2x4);
+         s = sum(self=s, dim=[-1], keepdim=True); s = leaky_relu(self=s); mul(self=h, other=s)",
+        &[4],
+    ),
+    (
+        "channels divided by a norm of all their squares",
+        "x = conv2d(input=~1x3x4x4, weight=@6x3x1x1); w = exp(self=@6x6x1x1);
+         squares = pow(self=x, exponent=2); n = conv2d(input=squares, weight=w, bias=@6); n = add(self=n, other=0.5); n = rsqrt(self=n); mul(self=x, other=n)",
+        &[6],
+    ),
+    (
+        "a power of zero is one everywhere",
+        "x = conv2d(input=~1x3x4x4, weight=@6x3x1x1); w = exp(self=@5x6x1x1); ones = pow(self=x, exponent=0);
+         conv2d(input=ones, weight=w)",
+        &[5],
+    ),
+    (
+        "bounds around zero, one of them missing",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); x = clamp(self=x, max=0.5); x = clamp_min(self=x, min=-0.5); x = clip(self=x, min=-0.25, max=0.25); sum(self=x, dim=[1])",
+        &[8],
+    ),
+    (
+        "a least bound above zero",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); x = clamp_min(self=x, min=0.5); sum(self=x, dim=[1])",
+        &[],
+    ),
+    (
+        "a bound of its own for each channel",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); clamp(self=x, min=@1x8x1x1)",
+        &[8],
+    ),
+    (
+        "a bound of its own for each channel is no zero",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); x = clamp(self=x, min=@1x8x1x1); sum(self=x, dim=[1])",
+        &[],
+    ),
+    (
+        "zeros around each channel and beside them",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); x = pad(self=x, pad=[1, 1, 1, 1, 2, 3]); sum(self=x, dim=[1])",
+        &[8],
+    ),
+    (
+        "copies around each channel",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); x = reflection_pad2d(self=x, padding=[1, 1, 1, 1]); sum(self=x, dim=[1])",
+        &[8],
+    ),
+    (
+        "numbers around each channel that are not zero",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); x = pad(self=x, pad=[1, 1, 1, 1], value=0.5); sum(self=x, dim=[1])",
+        &[],
+    ),
 ];
 
 fn compose<'e>(calls: &'static str, evaluator: &'e dyn Evaluate) -> Composer<'e> {
