@@ -1,8 +1,9 @@
 //! Operators that make tensors from numbers, and writes into a part of a tensor.
 
 use super::elementwise::{broadcast, dtype_of_code};
+use super::parts::bounds;
 use super::{Fact, Op, Site, Sizes, Trouble, Zeros};
-use crate::labels::Axes;
+use crate::labels::{Axes, Row};
 use crate::tensor::DType;
 
 pub(super) const OPS: &[Op] = &[
@@ -23,9 +24,18 @@ pub(super) const OPS: &[Op] = &[
     Op::new("aten::arange", arange),
     Op::new("aten::fill", fill),
     Op::new("aten::copy", copy).zero(Zeros::All),
-    Op::new("aten::slice_scatter", scatter).zero(Zeros::Each),
+    Op::new("aten::slice_scatter", scatter)
+        .sized(&[Sizes::Bounds {
+            start: "start",
+            end: "end",
+            axis: "dim",
+        }])
+        .zero(Zeros::Each),
     Op::new("aten::select_scatter", scatter).zero(Zeros::Each),
 ];
+
+const REPLACES: &str = "replaces a part of it";
+const REPLACED: &str = "replaces a part of another tensor";
 
 fn dtype(site: &Site, default: DType) -> DType {
     match site.fact("dtype") {
@@ -98,7 +108,7 @@ fn copy(site: &mut Site) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// A tensor with one part along one axis replaced: the other axes go with the part's.
+/// A tensor with one part along one axis replaced: the other axes go with the part's, the positions replaced too.
 fn scatter(site: &mut Site) -> Result<(), Trouble> {
     let (base, mut part) = (site.tensor("self")?, site.tensor("src")?.axes);
     let axis = site.axis("dim", base.axes.rank())?;
@@ -110,13 +120,28 @@ fn scatter(site: &mut Site) -> Result<(), Trouble> {
     if part.rank() != axes.rank() {
         return Trouble::new("replaces a part of other axes");
     }
-    site.freeze_axes(&axes, [axis], "replaces a part of it");
-    site.freeze_axes(&part, [axis], "replaces a part of another tensor");
-    axes.rows[axis] = None;
+    axes.rows[axis] = replaced(site, &axes, &part, axis)?;
     for other in (0..axes.rank()).filter(|&other| other != axis) {
-        let row = site.join(axes.row(other), part.row(other), "replaces a part of another tensor");
+        let row = site.join(axes.row(other), part.row(other), REPLACED);
         axes.rows[other] = row;
     }
     site.give_tensor(axes, base.dtype);
     Ok(())
+}
+
+/// The labels of an axis of which a part is replaced: those of the part are the other's too, where both tell theirs.
+fn replaced(site: &mut Site, axes: &Axes, part: &Axes, axis: usize) -> Result<Option<Row>, Trouble> {
+    let slice = site.node.short() == "slice_scatter" && site.int_or("step", 1)? == 1;
+    let (Some(row), true) = (axes.row(axis), slice) else {
+        site.freeze_axes(axes, [axis], REPLACES);
+        site.freeze_axes(part, [axis], REPLACED);
+        return Ok(None);
+    };
+    let at = bounds(site, row.len())?;
+    if at.len() != part.shape[axis] {
+        return Trouble::new("replaces a part of another extent");
+    }
+    let own: Row = at.map(|at| row[at]).collect();
+    site.join(Some(&own), part.row(axis), REPLACED);
+    Ok(Some(row.clone()))
 }

@@ -323,6 +323,65 @@ const CASES: &[Case] = &[
         "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); x = pad(self=x, pad=[1, 1, 1, 1], value=0.5); sum(self=x, dim=[1])",
         &[],
     ),
+    (
+        "numbers beside channels that are not zero",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); pad(self=x, pad=[0, 0, 0, 0, 2, 1], value=0.5)",
+        &[8],
+    ),
+    (
+        "every second channel and the others",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); a = slice(self=x, dim=1, step=2); b = slice(self=x, dim=1, start=1, end=9, step=2);
+         a = conv2d(input=a, weight=@6x4x1x1); b = conv2d(input=b, weight=@6x4x1x1); add(self=a, other=b)",
+        &[4, 6],
+    ),
+    (
+        "every third of eight channels",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); slice(self=x, dim=1, step=3)",
+        &[],
+    ),
+    (
+        "every second channel up to one of them",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); slice(self=x, dim=1, start=0, end=6, step=2)",
+        &[],
+    ),
+    (
+        "every second channel from behind",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); slice(self=x, dim=1, start=-8, step=2)",
+        &[],
+    ),
+    (
+        "some channels written over by what a layer makes of them",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); p = slice(self=x, dim=1, start=-6, end=6); p = conv2d(input=p, weight=@4x4x3x3, padding=[1, 1]);
+         slice_scatter(self=x, src=p, dim=1, start=-6, end=6)",
+        &[4, 4],
+    ),
+    (
+        "some channels written over by a tensor that cannot shrink",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); slice_scatter(self=x, src=~1x4x4x4, dim=1, start=2, end=6)",
+        &[4],
+    ),
+    (
+        "every second channel written over",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); p = conv2d(input=x, weight=@4x8x1x1); slice_scatter(self=x, src=p, dim=1, step=2)",
+        &[],
+    ),
+    (
+        "channels written over in a tensor that cannot shrink",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); p = slice(self=x, dim=1, start=0, end=4); slice_scatter(self=~1x8x4x4, src=p, dim=1, start=4)",
+        &[4],
+    ),
+    (
+        "as many equal parts as are asked for",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); a, b = tensor_split(self=x, sections=2, dim=1);
+         a = conv2d(input=a, weight=@6x4x1x1); b = conv2d(input=b, weight=@6x4x1x1); add(self=a, other=b)",
+        &[4, 6],
+    ),
+    (
+        "as many parts as are asked for, of which one is larger",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); a, b, c = tensor_split(self=x, sections=3, dim=1);
+         conv2d(input=a, weight=@6x3x1x1)",
+        &[6],
+    ),
 ];
 
 fn compose<'e>(calls: &'static str, evaluator: &'e dyn Evaluate) -> Composer<'e> {
