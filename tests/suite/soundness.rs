@@ -384,6 +384,17 @@ const CASES: &[Case] = &[
     ),
 ];
 
+/// Of which shapes have to be found by running the network.
+#[cfg(feature = "torch")]
+const RUN: &[Case] = &[(
+    "experts that each take the tokens for which a mask holds",
+    "k, t = where(condition=!2x6); x = ~6x4; own = index(self=x, indices=[t]); h = linear(input=own, weight=@8x4);
+     h = relu(self=h); h = linear(input=h, weight=@5x8); y = zeros(size=[6, 5]);
+     y = index_add(self=y, dim=0, index=t, source=h); g = linear(input=own, weight=@7x4); g = relu(self=g);
+     g = linear(input=g, weight=@5x7); index_add(self=y, dim=0, index=t, source=g)",
+    &[8, 5, 7],
+)];
+
 fn compose<'e>(calls: &'static str, evaluator: &'e dyn Evaluate) -> Composer<'e> {
     let example = Example {
         op: "",
@@ -431,7 +442,7 @@ fn labels_couple_neither_more_nor_less() {
 fn what_may_go_is_proven_by_removal() {
     let runtime = secateur::runtime::Runtime::new();
     let mut faults = Vec::new();
-    for &(what, calls, expected) in CASES {
+    for &(what, calls, expected) in CASES.iter().chain(RUN) {
         let composer = compose(calls, &runtime);
         let fault = look(&composer, expected, &runtime).and_then(|()| super::removal::prove(&composer, &runtime, true));
         if let Err(fault) = fault {
