@@ -1,7 +1,9 @@
 //! Operators that take an axis apart, or lengthen it.
 
+use super::fractions;
 use super::moves::input;
 use super::{Fact, Op, Site, Sizes, TensorFact, Trouble, Zeros};
+use crate::graph::Arg;
 use crate::labels::{Axes, FROZEN, Row};
 use std::iter::StepBy;
 use std::ops::Range;
@@ -99,6 +101,7 @@ fn parts(site: &mut Site) -> Result<(), Trouble> {
             site.labels.freeze(row, why);
         }
     }
+    tie_fractions(site, &input.axes, axis, &["split_sizes"])?;
     give_parts(site, &input, axis, sizes);
     Ok(())
 }
@@ -195,10 +198,29 @@ fn slice(site: &mut Site) -> Result<(), Trouble> {
     let input = input(site)?;
     let axis = site.axis("dim", input.axes.rank())?;
     let kept = bounds(site, input.axes.shape.get(axis).copied().unwrap_or(0))?;
+    tie_fractions(site, &input.axes, axis, &["start", "end"])?;
     if let (Some(row), step @ 2..) = (input.axes.row(axis).cloned(), site.int_or("step", 1)?) {
         every_nth(site, &row, step)?;
     }
     cut(site, input, axis, kept)
+}
+
+/// Blocks of which one is taken by a number computed from the size of the axis (`x[:, :x.shape[1] // 2]`) keep the same
+/// positions, so that the same computation takes one of what is left.
+fn tie_fractions(site: &mut Site, axes: &Axes, axis: usize, numbers: &[&str]) -> Result<(), Trouble> {
+    let Some(row) = axes.row(axis) else { return Ok(()) };
+    let computed = numbers.iter().filter_map(|name| site.node.arg(name));
+    let computed = computed.flat_map(|arg| match arg {
+        Arg::List(items) => &items[..],
+        one => std::slice::from_ref(one),
+    });
+    let blocks: Vec<usize> = computed
+        .filter_map(|number| fractions::blocks(site, number, row))
+        .collect();
+    for blocks in blocks {
+        site.tie_blocks(row, blocks, "takes a fraction of them")?;
+    }
+    Ok(())
 }
 
 /// Every n-th of them, to the end: whole runs of n go, so that the same call takes the same place of each that is left.
@@ -234,6 +256,7 @@ fn narrow(site: &mut Site) -> Result<(), Trouble> {
     if start.saturating_add(length) > input.axes.shape[axis] {
         return Trouble::new("reaches over the end of its axis");
     }
+    tie_fractions(site, &input.axes, axis, &["start", "length"])?;
     cut(site, input, axis, start..start + length)
 }
 

@@ -382,6 +382,52 @@ const CASES: &[Case] = &[
          conv2d(input=a, weight=@6x3x1x1)",
         &[6],
     ),
+    (
+        "halves by the size of the axis",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); n = size(self=x, dim=1); n = floordiv(a=n, b=2); a = slice(self=x, dim=1, end=n); b = slice(self=x, dim=1, start=n);
+         a = conv2d(input=a, weight=@6x4x1x1); b = conv2d(input=b, weight=@6x4x1x1); add(self=a, other=b)",
+        &[4, 6],
+    ),
+    (
+        "halves by the size of the axis, as a tensor, of what an activation made",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); y = relu(self=x); n = size(self=y, dim=-3); n = prim::NumToTensor(a=n); n = floor_divide(self=n, other=2); n = Int(a=n); a = slice(self=x, dim=1, end=n); b = slice(self=x, dim=1, start=n);
+         a = conv2d(input=a, weight=@6x4x1x1); b = conv2d(input=b, weight=@6x4x1x1); add(self=a, other=b)",
+        &[4, 6],
+    ),
+    (
+        "three quarters by the sizes of all axes",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); n = size(self=x); n = __getitem__(list=n, idx=1); n = floordiv(a=n, b=4); n = mul(a=n, b=3); a = slice(self=x, dim=1, end=n); b = slice(self=x, dim=1, start=n);
+         a = conv2d(input=a, weight=@6x6x1x1); b = conv2d(input=b, weight=@6x2x1x1); add(self=a, other=b)",
+        &[2, 6],
+    ),
+    (
+        "what a half leaves",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); n = size(self=x, dim=1); h = floordiv(a=n, b=2); n = sub(a=n, b=h); a = slice(self=x, dim=1, end=n); b = slice(self=x, dim=1, start=n);
+         a = conv2d(input=a, weight=@6x4x1x1); b = conv2d(input=b, weight=@6x4x1x1); add(self=a, other=b)",
+        &[4, 6],
+    ),
+    (
+        "halves by the size of another axis",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); n = size(self=x, dim=2); n = floordiv(a=n, b=2); a = slice(self=x, dim=1, end=n); b = slice(self=x, dim=1, start=n);
+         a = conv2d(input=a, weight=@6x2x1x1); b = conv2d(input=b, weight=@6x6x1x1); add(self=a, other=b)",
+        &[2, 6, 6],
+    ),
+    (
+        "a third of eight",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); n = size(self=x, dim=1); n = floordiv(a=n, b=3); a = slice(self=x, dim=1, end=n); b = slice(self=x, dim=1, start=n);
+         a = conv2d(input=a, weight=@6x2x1x1); b = conv2d(input=b, weight=@6x6x1x1); add(self=a, other=b)",
+        &[2, 6, 6],
+    ),
+    (
+        "halves by the size of the axis, narrowed",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); n = size(self=x, dim=1); n = floordiv(a=n, b=2); a = narrow(self=x, dim=1, start=n, length=n); conv2d(input=a, weight=@6x4x1x1)",
+        &[4, 6],
+    ),
+    (
+        "halves by the size of the axis, split",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); n = size(self=x, dim=1); n = floordiv(a=n, b=2); a, b = split_with_sizes(self=x, split_sizes=[n, n], dim=1); conv2d(input=a, weight=@6x4x1x1)",
+        &[4, 6],
+    ),
 ];
 
 /// Of which shapes have to be found by running the network.
