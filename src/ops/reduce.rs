@@ -92,7 +92,15 @@ fn without(axes: &Axes, over: &[usize], keep: bool) -> Axes {
 fn reduce(site: &mut Site) -> Result<(Axes, DType), Trouble> {
     let input = input(site)?;
     let over = over(site, input.axes.rank())?;
-    if !loses_zeros(site) {
+    let averages = matches!(
+        site.node.short(),
+        "mean" | "nanmean" | "var" | "std" | "var_mean" | "std_mean"
+    );
+    if averages && site.choices.approximate {
+        // Norms written by hand are made of these.
+        let rows = over.iter().filter_map(|&axis| input.axes.row(axis));
+        rows.for_each(|row| site.labels.note_mixed(row));
+    } else if !loses_zeros(site) {
         site.freeze_axes(&input.axes, over.iter().copied(), OVER);
     }
     Ok((without(&input.axes, &over, site.flag("keepdim")), input.dtype))

@@ -242,6 +242,46 @@ fn norms_over_channels_freeze_unless_approximate() {
     assert_eq!(outputs(&check_with(&graph, &options)), [(6, vec!["first"])]);
 }
 
+/// A norm over the last axis written by hand: by the mean of squares, with `centred` around the mean.
+fn by_hand(b: &mut Builder, x: ValueId, centred: bool) -> ValueId {
+    let mean = [("dim", ints(&[-1])), ("keepdim", Arg::Bool(true))];
+    let middle = match centred {
+        true => {
+            let mean = b.unary("mean", x, &mean);
+            b.binary("sub", x, mean)
+        }
+        false => x,
+    };
+    let squares = b.unary("pow", middle, &[("exponent", Arg::Int(2))]);
+    let variance = b.unary("mean", squares, &mean);
+    let above = b.unary("add", variance, &[("other", Arg::Float(0.1))]);
+    let scale = b.unary("rsqrt", above, &[]);
+    b.binary("mul", middle, scale)
+}
+
+#[test]
+fn norms_written_by_hand_freeze_unless_approximate() {
+    for centred in [false, true] {
+        let mut b = Builder::default();
+        let x = b.input();
+        let hidden = b.linear("first", x, 4, 6);
+        let normed = by_hand(&mut b, hidden, centred);
+        let out = b.linear("second", normed, 6, 2);
+        let graph = b.finish(out);
+        let found = check(&graph, &[1, 4]);
+        assert_eq!(outputs(&found), []);
+        let reason = &found.frozen[0].reason;
+        assert!(reason.contains("aten::mean"), "{reason}");
+        let options = Options {
+            approximate: true,
+            ..Options::of_shapes([vec![1, 4]])
+        };
+        let found = check_with(&graph, &options);
+        assert_eq!(outputs(&found), [(6, vec!["first"])]);
+        assert!(found.groups[0].approximate, "it is not exact");
+    }
+}
+
 /// Multi-head attention over `[batch, tokens, 8]` with two heads, q, k and v from one linear layer.
 fn attention() -> Graph {
     let mut b = Builder::default();
