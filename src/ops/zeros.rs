@@ -99,7 +99,7 @@ impl Site<'_> {
             return false;
         }
         let own = self.live_rows(self.fact_of(value));
-        if own.iter().any(|own| Row::ptr_eq(own, row)) {
+        if own.iter().any(|own| Row::ptr_eq(own, row) || own == row) {
             return true;
         }
         let own: BTreeSet<Label> = own

@@ -8,6 +8,8 @@ mod coupling;
 mod declared;
 mod explain;
 mod flops;
+#[cfg(test)]
+mod layer_tests;
 mod layers;
 mod nni;
 mod sets;
@@ -22,7 +24,7 @@ pub use explain::{
     explain, place, ranges, shape,
 };
 pub use flops::{Cost, Flops, flops};
-pub use layers::{Layer, LayerKind, layers};
+pub use layers::{Layer, LayerKind, all_layers, layers};
 pub use nni::{NniSets, nni_sets};
 pub use sets::{channel_sets, conv_group_multiples, input_channel_sets};
 pub use walk::{Options, Walked, walk};

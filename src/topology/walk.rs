@@ -67,6 +67,11 @@ impl Walked<'_> {
     pub fn fact(&self, value: ValueId) -> &Fact {
         &self.facts[value.0 as usize]
     }
+
+    /// Whether a value is computed from parameters and constants alone.
+    pub(super) fn fixed(&self, value: ValueId) -> bool {
+        self.traits[value.0 as usize].fixed
+    }
 }
 
 /// Walks a graph from inputs of the given shapes. A node without a rule, or whose rule cannot say, freezes what it reads
