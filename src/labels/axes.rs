@@ -313,22 +313,46 @@ fn traced(elements: &[Label], shape: &[usize], axis: usize, labels: &mut Labels)
     own.collect()
 }
 
-/// The axes along which the classes of an element-wise labelling vary.
+/// The axes along which the classes of an element-wise labelling vary. Zeros are of no class, and go with any.
 fn varying_axes(elements: &[Label], shape: &[usize], labels: &Labels) -> Vec<usize> {
+    let varies = |block: &[Label], inner: usize| {
+        let mut known = vec![FREE; inner];
+        block.chunks(inner).any(|slab| {
+            slab.iter().zip(&mut known).any(|(&label, known)| {
+                if *known == FREE {
+                    *known = label;
+                }
+                label != FREE && label != *known && labels.find(label) != labels.find(*known)
+            })
+        })
+    };
     (0..shape.len())
         .filter(|&axis| {
             let inner: usize = shape[axis + 1..].iter().product();
-            let block = inner * shape[axis];
-            shape[axis] > 1
-                && elements.chunks(block).any(|block| {
-                    let (first, rest) = block.split_at(inner);
-                    rest.chunks(inner).any(|other| {
-                        first
-                            .iter()
-                            .zip(other)
-                            .any(|(&a, &b)| a != b && labels.find(a) != labels.find(b))
-                    })
-                })
+            let mut blocks = elements.chunks(inner * shape[axis]);
+            shape[axis] > 1 && blocks.any(|block| varies(block, inner))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zeros_vary_with_nothing() {
+        let mut labels = Labels::default();
+        let [a, b] = labels.fresh(2)[..] else {
+            panic!("two labels")
+        };
+        for (elements, shape, expected) in [
+            (vec![FREE, a, a, FREE, b, b], [2, 3], vec![0]),
+            (vec![FREE, FREE, a, a, b, FREE], [3, 2], vec![0]),
+            (vec![a, FREE, b, a, FREE, b], [2, 3], vec![1]),
+            (vec![FREE, FREE, FREE, FREE, FREE, FREE], [2, 3], vec![]),
+            (vec![a, b, FREE, b, a, FREE], [2, 3], vec![0, 1]),
+        ] {
+            assert_eq!(varying_axes(&elements, &shape, &labels), expected, "{elements:?}");
+        }
+    }
 }

@@ -55,12 +55,22 @@ pub fn exact(walked: &Walked, axis: Axis) -> Vec<TiedLayer> {
             .unwrap_or_default();
         let mut classes: Vec<Option<u32>> = row.iter().map(class).collect();
         if axis == Axis::Filters && layer.kind == LayerKind::TransposedConvolution {
-            // The axis counts the filters of one group; each group makes the same ones.
-            classes = classes.repeat(layer.conv_groups);
+            classes = if layer.depthwise() {
+                // The axis counts channels; the filters of each follow one another.
+                let shape = walked.graph.param(layer.weight).tensor.shape();
+                let each = shape.get(1).copied().unwrap_or(1);
+                classes
+                    .into_iter()
+                    .flat_map(|class| std::iter::repeat_n(class, each))
+                    .collect()
+            } else {
+                // The axis counts the filters of one group; each group makes the same ones.
+                classes.repeat(layer.conv_groups)
+            };
         }
         let multiple = multiples.get(&layer.name).copied().unwrap_or(1);
         TiedLayer {
-            follows: layer.depthwise(walked.graph),
+            follows: layer.depthwise(),
             ..tied(walked, layer, classes, (multiple, multiple))
         }
     };
@@ -116,4 +126,38 @@ pub fn convolutions(graph: &Graph) -> BTreeSet<String> {
         .into_iter()
         .filter(|layer| layer.kind == LayerKind::Convolution);
     convolutions.map(|layer| layer.name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::testing::{Builder, ints};
+    use crate::graph::{Arg, NoEvaluator};
+    use crate::topology::{Options, walk};
+
+    #[test]
+    fn filters_of_a_depthwise_transposed_convolution_go_with_their_channel() {
+        let mut b = Builder::default();
+        let x = b.input();
+        let x = b.conv("first", x, 3, 4, 1);
+        let weight = b.param("up.weight", &[4, 2, 1, 1]);
+        let read = [("input", Arg::Value(x)), ("weight", Arg::Value(weight))];
+        let args = [
+            ("stride", ints(&[1, 1])),
+            ("padding", ints(&[0, 0])),
+            ("groups", Arg::Int(4)),
+        ];
+        let more = [("output_padding", ints(&[0, 0])), ("dilation", ints(&[1, 1]))];
+        let up = b.op("conv_transpose2d", &[&read[..], &args, &more].concat());
+        let last = b.conv("last", up, 8, 3, 1);
+        let graph = b.finish(last);
+        let walked = walk(&graph, &Options::of_shapes([vec![1, 3, 4, 4]]), &NoEvaluator);
+        let tied = exact(&walked, Axis::Filters);
+        let [first, up, _] = &tied[..] else {
+            panic!("three layers")
+        };
+        let twice = |class: &Option<u32>| [*class; 2];
+        assert_eq!(up.classes, first.classes.iter().flat_map(twice).collect::<Vec<_>>());
+        assert!(first.classes.iter().all(Option::is_some), "nothing is frozen");
+    }
 }

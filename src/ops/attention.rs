@@ -11,7 +11,7 @@ pub(super) const OPS: &[Op] = &[
         .costing(scaled_dot_product_macs)
         .sized(&[Sizes::Scale("scale")]),
     Op::new("aten::_native_multi_head_attention", fused).costing(fused_macs),
-    Op::new("aten::_transformer_encoder_layer_fwd", fused_layer),
+    Op::new("aten::_transformer_encoder_layer_fwd", fused_layer).costing(fused_layer_macs),
 ];
 
 /// softmax(query · keyᵀ · scale + mask) · value over `[…, tokens, features]`.
@@ -83,7 +83,7 @@ fn scaled_dot_product_macs(site: &Site) -> u64 {
 /// The fused fast path asks for one width everywhere: input, heads and output keep it.
 fn fused(site: &mut Site) -> Result<(), Trouble> {
     let query = site.tensor("query")?;
-    freeze_tensors(site, "asks for one width of input, heads and output");
+    freeze_tensors(site, &[], "asks for one width of input, heads and output");
     let (batch, tokens) = match query.axes.shape[..] {
         [batch, tokens, _] => (batch, tokens),
         _ => return Trouble::new("the query has not three axes"),
@@ -100,31 +100,56 @@ fn fused(site: &mut Site) -> Result<(), Trouble> {
     Ok(())
 }
 
+/// The fused encoder layer keeps one width but for what its feed-forward part has between its two layers.
 fn fused_layer(site: &mut Site) -> Result<(), Trouble> {
     let input = site.tensor("src")?;
-    freeze_tensors(site, "asks for one width throughout");
+    let [first, shift, second] = ["ffn_weight_1", "ffn_bias_1", "ffn_weight_2"].map(|name| site.tensor(name));
+    let (first, shift, second) = (first?.axes, shift?.axes, second?.axes);
+    let hidden = site.join(first.row(0), shift.row(0), "adds a bias to each");
+    let zero = [
+        site.zero_argument("ffn_weight_1") && site.zero_argument("ffn_bias_1"),
+        site.zero_argument("ffn_weight_2"),
+    ];
+    site.sum_over(hidden.as_ref(), second.row(1), zero, "feeds them forward");
+    let free = [("ffn_weight_1", 0), ("ffn_bias_1", 0), ("ffn_weight_2", 1)];
+    freeze_tensors(site, &free, "asks for one width throughout");
     site.give([Fact::fixed(input.axes.shape, input.dtype)]);
     Ok(())
 }
 
-fn freeze_tensors(site: &mut Site, what: &'static str) {
-    let tensors: Vec<Axes> = site
-        .facts()
-        .into_iter()
-        .filter_map(|(_, fact)| fact.as_tensor().map(|tensor| tensor.axes.clone()))
-        .collect();
+/// Freezes every axis of every tensor but those named.
+fn freeze_tensors(site: &mut Site, free: &[(&str, usize)], what: &'static str) {
+    let mut frozen = Vec::new();
+    for (name, fact) in site.facts() {
+        let Fact::Tensor(tensor) = fact else { continue };
+        let kept = (0..tensor.axes.rank()).filter(|&axis| !free.contains(&(name, axis)));
+        frozen.extend(kept.filter_map(|axis| tensor.axes.row(axis).cloned()));
+    }
     let why = site.why(what);
-    tensors.iter().for_each(|axes| axes.freeze(site.labels, why));
+    frozen.iter().for_each(|row| site.labels.freeze(row, why));
 }
 
 /// Four projections and two products.
-fn fused_macs(site: &Site) -> u64 {
-    let Ok(query) = site.tensor("query") else { return 0 };
-    match query.axes.shape[..] {
+fn attention_macs(input: &Axes) -> u64 {
+    match input.shape[..] {
         [batch, tokens, width] => {
             let each = product(&[4, width]).saturating_add(product(&[2, tokens]));
             product(&[batch, tokens, width]).saturating_mul(each)
         }
         _ => 0,
     }
+}
+
+fn fused_macs(site: &Site) -> u64 {
+    site.tensor("query").map_or(0, |query| attention_macs(&query.axes))
+}
+
+/// Attention and the two layers of the feed-forward part.
+fn fused_layer_macs(site: &Site) -> u64 {
+    let (Ok(input), Ok(hidden)) = (site.tensor("src"), site.tensor("ffn_bias_1")) else {
+        return 0;
+    };
+    let hidden = product(&hidden.axes.shape).saturating_mul(2);
+    let forward = product(&input.axes.shape).saturating_mul(hidden);
+    attention_macs(&input.axes).saturating_add(forward)
 }

@@ -34,6 +34,9 @@ pub(super) const OPS: &[Op] = &[
     Op::new("aten::select_scatter", scatter).zero(Zeros::Beside),
 ];
 
+const REPLACES: &str = "replaces a part of it";
+const REPLACED: &str = "replaces a part of another tensor";
+
 fn dtype(site: &Site, default: DType) -> DType {
     match site.fact("dtype") {
         Fact::Number(code) => dtype_of_code(code.as_i64()).unwrap_or(default),
@@ -104,23 +107,28 @@ fn scatter(site: &mut Site) -> Result<(), Trouble> {
     if part.rank() != axes.rank() {
         return Trouble::new("replaces a part of other axes");
     }
-    axes.rows[axis] = match axes.rows[axis].take() {
-        Some(row) if site.node.arg("step").is_some() && site.int_or("step", 1)? == 1 => {
-            let replaced: Row = bounds(site, row.len())?.map(|at| row[at]).collect();
-            site.join(Some(&replaced), part.row(axis), "replaces a part of them");
-            Some(row)
-        }
-        row => {
-            let why = site.why("replaces a part of it");
-            row.iter().for_each(|row| site.labels.freeze(row, why));
-            site.freeze_axes(&part, [axis], "replaces a part of another tensor");
-            None
-        }
-    };
+    axes.rows[axis] = replaced(site, &axes, &part, axis)?;
     for other in (0..axes.rank()).filter(|&other| other != axis) {
-        let row = site.join(axes.row(other), part.row(other), "replaces a part of another tensor");
+        let row = site.join(axes.row(other), part.row(other), REPLACED);
         axes.rows[other] = row;
     }
     site.give_tensor(axes, base.dtype);
     Ok(())
+}
+
+/// The labels of an axis of which a part is replaced: those of the part are the other's too, where both tell theirs.
+fn replaced(site: &mut Site, axes: &Axes, part: &Axes, axis: usize) -> Result<Option<Row>, Trouble> {
+    let slice = site.node.short() == "slice_scatter" && site.int_or("step", 1)? == 1;
+    let (Some(row), true) = (axes.row(axis), slice) else {
+        site.freeze_axes(axes, [axis], REPLACES);
+        site.freeze_axes(part, [axis], REPLACED);
+        return Ok(None);
+    };
+    let at = bounds(site, row.len())?;
+    if at.len() != part.shape[axis] {
+        return Trouble::new("replaces a part of another extent");
+    }
+    let own: Row = at.map(|at| row[at]).collect();
+    site.join(Some(&own), part.row(axis), REPLACED);
+    Ok(Some(row.clone()))
 }

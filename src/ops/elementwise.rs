@@ -62,13 +62,13 @@ pub(super) const OPS: &[Op] = &[
     Op::new("aten::log2", each),
     Op::new("aten::log10", each),
     Op::new("aten::logit", each),
-    Op::new("aten::clip", each),
+    Op::new("aten::clip", clamped).zero(Zeros::Bounded),
     Op::new("aten::floor", each).zero(Zeros::First),
     Op::new("aten::ceil", each).zero(Zeros::First),
     Op::new("aten::round", each).zero(Zeros::First),
-    Op::new("aten::clamp", each),
-    Op::new("aten::clamp_min", each),
-    Op::new("aten::clamp_max", each),
+    Op::new("aten::clamp", clamped).zero(Zeros::Bounded),
+    Op::new("aten::clamp_min", clamped).zero(Zeros::Bounded),
+    Op::new("aten::clamp_max", clamped).zero(Zeros::Bounded),
     Op::new("aten::dropout", each).zero(Zeros::First),
     Op::new("aten::feature_dropout", each).zero(Zeros::First),
     Op::new("aten::alpha_dropout", each).zero(Zeros::First),
@@ -95,7 +95,7 @@ pub(super) const OPS: &[Op] = &[
     Op::new("aten::copysign", joined).zero(Zeros::First),
     Op::new("aten::logaddexp", joined),
     Op::new("aten::xlogy", joined),
-    Op::new("aten::float_power", joined),
+    Op::new("aten::float_power", joined).zero(Zeros::Power),
     Op::new("aten::sub", joined).zero(Zeros::All),
     Op::new("aten::rsub", joined).zero(Zeros::All),
     Op::new("aten::mul", joined).zero(Zeros::Any),
@@ -103,7 +103,7 @@ pub(super) const OPS: &[Op] = &[
     Op::new("aten::true_divide", joined).zero(Zeros::First),
     Op::new("aten::floor_divide", joined).zero(Zeros::First),
     Op::new("aten::remainder", joined).zero(Zeros::First),
-    Op::new("aten::pow", joined),
+    Op::new("aten::pow", joined).zero(Zeros::Power),
     Op::new("aten::maximum", joined).zero(Zeros::All),
     Op::new("aten::minimum", joined).zero(Zeros::All),
     Op::new("aten::atan2", joined),
@@ -177,6 +177,16 @@ fn each(site: &mut Site) -> Result<(), Trouble> {
     let input = first_tensor(site)?;
     site.give_tensor(input.axes, input.dtype);
     Ok(())
+}
+
+/// Bounds are numbers, or tensors that the values meet element by element.
+fn clamped(site: &mut Site) -> Result<(), Trouble> {
+    let tensor = |name| matches!(site.fact(name), Fact::Tensor(_));
+    if ["min", "max"].into_iter().any(tensor) {
+        joined(site)
+    } else {
+        each(site)
+    }
 }
 
 fn test(site: &mut Site) -> Result<(), Trouble> {

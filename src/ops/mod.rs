@@ -9,6 +9,7 @@ mod convolution;
 mod create;
 mod elementwise;
 mod fact;
+mod fractions;
 mod linear;
 mod lookup;
 mod moves;

@@ -1,8 +1,10 @@
 //! Operators that take an axis apart, or lengthen it.
 
+use super::fractions;
 use super::moves::input;
 use super::{Fact, Op, Site, Sizes, TensorFact, Trouble, Zeros};
-use crate::labels::{Axes, Row};
+use crate::graph::Arg;
+use crate::labels::{Axes, FROZEN, Row};
 use std::iter::StepBy;
 use std::ops::Range;
 
@@ -50,15 +52,21 @@ pub(super) const OPS: &[Op] = &[
             axis: "dim",
         }])
         .zero(Zeros::First),
-    Op::new("aten::pad", pad).sized(&[Sizes::Padding("pad")]),
-    Op::new("aten::reflection_pad1d", pad),
-    Op::new("aten::reflection_pad2d", pad),
-    Op::new("aten::reflection_pad3d", pad),
-    Op::new("aten::replication_pad1d", pad),
-    Op::new("aten::replication_pad2d", pad),
-    Op::new("aten::replication_pad3d", pad),
-    Op::new("aten::constant_pad_nd", pad).sized(&[Sizes::Padding("pad")]),
+    Op::new("aten::pad", pad)
+        .sized(&[Sizes::Padding("pad")])
+        .zero(Zeros::Padded),
+    Op::new("aten::reflection_pad1d", pad).zero(Zeros::Padded),
+    Op::new("aten::reflection_pad2d", pad).zero(Zeros::Padded),
+    Op::new("aten::reflection_pad3d", pad).zero(Zeros::Padded),
+    Op::new("aten::replication_pad1d", pad).zero(Zeros::Padded),
+    Op::new("aten::replication_pad2d", pad).zero(Zeros::Padded),
+    Op::new("aten::replication_pad3d", pad).zero(Zeros::Padded),
+    Op::new("aten::constant_pad_nd", pad)
+        .sized(&[Sizes::Padding("pad")])
+        .zero(Zeros::Padded),
 ];
+
+const EQUAL: &str = "splits them into equal parts";
 
 /// As many parts are told apart.
 const MOST_PARTS: i64 = 1 << 16;
@@ -87,22 +95,24 @@ fn parts(site: &mut Site) -> Result<(), Trouble> {
     let row = input.axes.row(axis).cloned();
     if let (Some(row), true) = (&row, equal) {
         if sizes.windows(2).all(|pair| pair[0] == pair[1]) {
-            site.tie_blocks(row, sizes.len(), "splits them into equal parts")?;
+            site.tie_blocks(row, sizes.len(), EQUAL)?;
         } else {
             let why = site.why("splits them into parts of which the last is smaller");
             site.labels.freeze(row, why);
         }
     }
+    tie_fractions(site, &input.axes, axis, &["split_sizes"])?;
     give_parts(site, &input, axis, sizes);
     Ok(())
 }
 
-/// `tensor_split`: at the given positions, or into a number of parts. The positions do not follow a removal.
+/// `tensor_split`: at the given positions, or into a number of parts. Equal parts keep the same positions, as those of
+/// `chunk` do; the positions do not follow a removal.
 fn parts_at(site: &mut Site) -> Result<(), Trouble> {
     let input = input(site)?;
     let axis = site.axis("dim", input.axes.rank())?;
     let extent = input.axes.shape.get(axis).copied().unwrap_or(0) as i64;
-    let sizes = if site.node.arg("sections").is_some() {
+    let sizes: Vec<i64> = if site.node.arg("sections").is_some() {
         let sections = site.int("sections")?.max(1);
         if sections > MOST_PARTS {
             return Trouble::new(format!("{sections} parts"));
@@ -121,7 +131,11 @@ fn parts_at(site: &mut Site) -> Result<(), Trouble> {
             })
             .collect()
     };
-    site.freeze_axes(&input.axes, [axis], "splits them at given positions");
+    let equal = site.node.arg("sections").is_some() && sizes.windows(2).all(|pair| pair[0] == pair[1]);
+    match input.axes.row(axis).cloned() {
+        Some(row) if equal => _ = site.tie_blocks(&row, sizes.len(), EQUAL)?,
+        _ => site.freeze_axes(&input.axes, [axis], "splits them at given positions"),
+    }
     give_parts(site, &input, axis, sizes);
     Ok(())
 }
@@ -184,10 +198,45 @@ fn slice(site: &mut Site) -> Result<(), Trouble> {
     let input = input(site)?;
     let axis = site.axis("dim", input.axes.rank())?;
     let kept = bounds(site, input.axes.shape.get(axis).copied().unwrap_or(0))?;
-    if site.int_or("step", 1)? > 1 {
-        site.freeze_axes(&input.axes, [axis], "takes every n-th of them");
+    tie_fractions(site, &input.axes, axis, &["start", "end"])?;
+    if let (Some(row), step @ 2..) = (input.axes.row(axis).cloned(), site.int_or("step", 1)?) {
+        every_nth(site, &row, step)?;
     }
     cut(site, input, axis, kept)
+}
+
+/// Blocks of which one is taken by a number computed from the size of the axis (`x[:, :x.shape[1] // 2]`) keep the same
+/// positions, so that the same computation takes one of what is left.
+fn tie_fractions(site: &mut Site, axes: &Axes, axis: usize, numbers: &[&str]) -> Result<(), Trouble> {
+    let Some(row) = axes.row(axis) else { return Ok(()) };
+    let computed = numbers.iter().filter_map(|name| site.node.arg(name));
+    let computed = computed.flat_map(|arg| match arg {
+        Arg::List(items) => &items[..],
+        one => std::slice::from_ref(one),
+    });
+    let blocks: Vec<usize> = computed
+        .filter_map(|number| fractions::blocks(site, number, row))
+        .collect();
+    for blocks in blocks {
+        site.tie_blocks(row, blocks, "takes a fraction of them")?;
+    }
+    Ok(())
+}
+
+/// Every n-th of them, to the end: whole runs of n go, so that the same call takes the same place of each that is left.
+fn every_nth(site: &mut Site, row: &Row, step: i64) -> Result<(), Trouble> {
+    let extent = row.len() as i64;
+    let to_the_end = site.int_or("end", i64::MAX)? >= extent;
+    if !(0..step).contains(&site.int_or("start", 0)?) || !to_the_end || extent % step != 0 {
+        let why = site.why("takes every n-th of them");
+        site.labels.freeze(row, why);
+        return Ok(());
+    }
+    let why = site.why("takes one of each run of them");
+    for run in row.chunks(step as usize) {
+        run.windows(2).for_each(|pair| site.labels.unite(pair[0], pair[1], why));
+    }
+    Ok(())
 }
 
 /// The positions from `start` to `end`, counted from either side.
@@ -207,6 +256,7 @@ fn narrow(site: &mut Site) -> Result<(), Trouble> {
     if start.saturating_add(length) > input.axes.shape[axis] {
         return Trouble::new("reaches over the end of its axis");
     }
+    tie_fractions(site, &input.axes, axis, &["start", "length"])?;
     cut(site, input, axis, start..start + length)
 }
 
@@ -230,14 +280,14 @@ fn part(whole: &Axes, axis: usize, extent: usize, row: Option<Row>) -> Axes {
     axes.with_row(axis, row)
 }
 
-/// Padding from the last axis on. Only zeros may shrink with their neighbours; copies of neighbours go with them.
+/// Padding from the last axis on. Zeros may shrink with their neighbours, other numbers stay; copies of neighbours go with
+/// them.
 fn pad(site: &mut Site) -> Result<(), Trouble> {
     let input = input(site)?;
     let copies = site.node.arg("padding").is_some();
     let amounts = site.ints(if copies { "padding" } else { "pad" })?;
     let constant = !copies && !matches!(site.fact("mode"), Fact::Text(mode) if mode != "constant");
-    let zero = matches!(site.fact("value"), Fact::None)
-        || matches!(site.fact("value"), Fact::Number(number) if number.as_f64() == 0.0);
+    let zero = site.pads_zero();
     let mut axes = input.axes.clone();
     for (pair, axis) in amounts.chunks_exact(2).zip((0..input.axes.rank()).rev()) {
         let (before, after) = (pair[0], pair[1]);
@@ -253,14 +303,17 @@ fn pad(site: &mut Site) -> Result<(), Trouble> {
         axes.shape[axis] = extent as usize;
         if let Some(row) = row {
             let room = site.labels.room(extent as usize);
-            if !(constant && zero && room) || before < 0 || after < 0 {
-                let why = site.why("cuts it, or pads it with something other than zeros");
+            if !(constant && room) || before < 0 || after < 0 {
+                let why = site.why("cuts it, or pads it with copies");
                 site.labels.freeze(&row, why);
                 continue;
             }
-            let mut padded = site.labels.fresh(before as usize);
-            padded.extend_from_slice(&row);
-            padded.extend(site.labels.fresh(after as usize));
+            let mut added = |count: i64| match zero {
+                true => site.labels.fresh(count as usize),
+                false => vec![FROZEN; count as usize],
+            };
+            let (before, after) = (added(before), added(after));
+            let padded = [&before[..], &row, &after].concat();
             axes = axes.with_row(axis, Some(padded.into()));
         }
     }

@@ -92,21 +92,40 @@ fn without(axes: &Axes, over: &[usize], keep: bool) -> Axes {
 fn reduce(site: &mut Site) -> Result<(Axes, DType), Trouble> {
     let input = input(site)?;
     let over = over(site, input.axes.rank())?;
-    // A sum of parameters that go together with what is summed is the same without them: a weight's norm.
-    let sums = matches!(site.node.short(), "sum" | "norm" | "linalg_vector_norm") && order(site) >= 0.0;
-    let same = sums && site.reads_fixed() && site.gives_zero(Zeros::First);
-    let stretched = |axis: &usize| input.axes.row(*axis).is_some_and(|row| site.labels.is_stretched(row));
-    let lost: Vec<usize> = over.iter().copied().filter(|axis| !same || stretched(axis)).collect();
-    site.freeze_axes(&input.axes, lost, OVER);
+    let averages = matches!(
+        site.node.short(),
+        "mean" | "nanmean" | "var" | "std" | "var_mean" | "std_mean"
+    );
+    if averages && site.choices.approximate {
+        // Norms written by hand are made of these.
+        let rows = over.iter().filter_map(|&axis| input.axes.row(axis));
+        rows.for_each(|row| site.labels.note_mixed(row));
+    } else {
+        let same = loses_zeros(site);
+        let stretched = |axis: &usize| input.axes.row(*axis).is_some_and(|row| site.labels.is_stretched(row));
+        let lost: Vec<usize> = over.iter().copied().filter(|axis| !same || stretched(axis)).collect();
+        site.freeze_axes(&input.axes, lost, OVER);
+    }
     Ok((without(&input.axes, &over, site.flag("keepdim")), input.dtype))
 }
 
-/// The order of a norm. A negative one asks for the smallest of all.
-fn order(site: &Site) -> f64 {
-    match [site.fact("p"), site.fact("ord")] {
-        [Fact::Number(order), _] | [_, Fact::Number(order)] => order.as_f64(),
-        _ => 2.0,
-    }
+/// Whether the result is the same without zeros, and only zeros would be lost: sums, counts, and norms but those of a
+/// negative order, which ask for the smallest of all.
+fn loses_zeros(site: &Site) -> bool {
+    let sums = match site.node.short() {
+        "sum" | "nansum" | "count_nonzero" | "frobenius_norm" => true,
+        "norm" | "linalg_vector_norm" | "linalg_norm" => {
+            [site.fact("p"), site.fact("ord")].iter().all(|order| match order {
+                Fact::None => true,
+                // `fro` and `nuc` are sums over singular values.
+                Fact::Text(_) => true,
+                Fact::Number(order) => order.as_f64() >= 0.0,
+                _ => false,
+            })
+        }
+        _ => false,
+    };
+    sums && (site.zero_argument("self") || site.zero_argument("input"))
 }
 
 fn reduced(site: &mut Site) -> Result<(), Trouble> {

@@ -15,7 +15,7 @@ pub(super) const OPS: &[Op] = &[
     Op::new("aten::flipud", run).zero(Zeros::First),
     Op::new("aten::native_channel_shuffle", shuffled).zero(Zeros::First),
     Op::new("aten::diagonal", run).zero(Zeros::First),
-    Op::new("aten::im2col", run).zero(Zeros::First),
+    Op::new("aten::im2col", windows).zero(Zeros::First),
     Op::new("aten::flip", run).zero(Zeros::First),
     Op::new("aten::channel_shuffle", shuffled).zero(Zeros::First),
     Op::new("aten::pixel_shuffle", pixels_apart).zero(Zeros::First),
@@ -39,6 +39,36 @@ fn windowed(site: &mut Site) -> Result<(), Trouble> {
     let axis = site.axis("dimension", input.axes.rank())?;
     site.freeze_axes(&input.axes, [axis], "slides over it");
     run(site)
+}
+
+/// Windows beside each other, `[batch, channels · window, windows]`: each channel becomes the positions of its window.
+fn windows(site: &mut Site) -> Result<(), Trouble> {
+    let input = input(site)?;
+    let Some(channel) = input.axes.rank().checked_sub(3) else {
+        return Trouble::new("slides over fewer than three axes");
+    };
+    let names = ["kernel_size", "dilation", "padding", "stride"];
+    let [kernel, dilation, padding, stride] = names.map(|name| site.ints_for(name, 2));
+    let (kernel, dilation, padding, stride) = (kernel?, dilation?, padding?, stride?);
+    let mut count = 1;
+    for axis in 0..2 {
+        let extent = input.axes.shape[channel + 1 + axis] as i64;
+        let span = extent + 2 * padding[axis] - dilation[axis] * (kernel[axis] - 1) - 1;
+        if kernel[axis] < 1 || stride[axis] < 1 || span < 0 {
+            return Trouble::new("the window does not fit its input");
+        }
+        count *= (span / stride[axis] + 1) as usize;
+    }
+    let each = kernel.iter().product::<i64>() as usize;
+    let mut shape = input.axes.shape[..channel].to_vec();
+    shape.extend([input.axes.shape[channel].saturating_mul(each), count]);
+    if elements(&shape).is_none() {
+        return Trouble::new("gives more elements than any tensor holds");
+    }
+    let repeated = |row: &Row| row.iter().flat_map(|&label| std::iter::repeat_n(label, each)).collect();
+    let row = input.axes.row(channel).map(repeated);
+    keep(site, &input.axes, shape, channel, row, input.dtype);
+    Ok(())
 }
 
 /// `pixel_shuffle`: r² neighbouring channels become one, r times as high and wide.

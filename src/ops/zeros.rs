@@ -22,8 +22,12 @@ pub enum Zeros {
     Always,
     /// When the first argument is, and has all labels of the result.
     First,
-    /// As `First`, where zero lies within the bounds `min_val` and `max_val`.
+    /// As `First`, where zero lies within the bounds (`min` and `max`, or `min_val` and `max_val`).
     Bounded,
+    /// As `First`, where the exponent is a number above zero.
+    Power,
+    /// When the first argument is and what is added around it is zeros, or copies of it.
+    Padded,
     /// When each factor is: every label of the result is that of a tensor at its own positions (matrix products).
     Each,
     /// As `Each`, of tensors that are set beside each other: none may be stretched along what goes in another.
@@ -131,7 +135,7 @@ impl Site<'_> {
             return false;
         }
         let own = self.live_rows(self.fact_of(value));
-        if own.iter().any(|own| Row::ptr_eq(own, row)) {
+        if own.iter().any(|own| Row::ptr_eq(own, row) || own == row) {
             return true;
         }
         let own: BTreeSet<Label> = own
@@ -181,6 +185,12 @@ impl Site<'_> {
             Zeros::Always => true,
             Zeros::First => tensors.first().is_some_and(|&first| self.kept_zero(first)),
             Zeros::Bounded => self.bounds_hold_zero() && self.gives_zero(Zeros::First),
+            Zeros::Power => {
+                let positive = matches!(self.fact("exponent"), Fact::Number(power) if power.as_f64() > 0.0);
+                positive && self.gives_zero(Zeros::First)
+            }
+            // What is added along a labelled axis has labels of its own, and is zero everywhere.
+            Zeros::Padded => tensors.first().is_some_and(|&first| self.zero(first)) && self.pads_zero(),
             Zeros::Each => tensors
                 .iter()
                 .all(|&value| self.zero(value) || self.live_rows(self.fact_of(value)).is_empty()),
@@ -213,13 +223,28 @@ impl Site<'_> {
         })
     }
 
-    /// Whether zero lies within the bounds, which must be known.
+    /// Whether zero lies within the bounds; one that is not given is none.
     fn bounds_hold_zero(&self) -> bool {
-        let bound = |name: &str| match self.fact(name) {
-            Fact::Number(bound) => Some(bound.as_f64()),
-            _ => None,
+        let holds = |names: [&str; 2], inside: fn(f64) -> bool| {
+            names.into_iter().all(|name| match self.fact(name) {
+                Fact::None => true,
+                Fact::Number(bound) => inside(bound.as_f64()),
+                _ => false,
+            })
         };
-        matches!((bound("min_val"), bound("max_val")), (Some(least), Some(most)) if least <= 0.0 && most >= 0.0)
+        holds(["min", "min_val"], |least| least <= 0.0) && holds(["max", "max_val"], |most| most >= 0.0)
+    }
+
+    /// Whether padding adds zeros, or copies of what is padded.
+    pub(super) fn pads_zero(&self) -> bool {
+        let copies =
+            self.node.arg("padding").is_some() || matches!(self.fact("mode"), Fact::Text(mode) if mode != "constant");
+        copies
+            || match self.fact("value") {
+                Fact::None => true,
+                Fact::Number(number) => number.as_f64() == 0.0,
+                _ => false,
+            }
     }
 
     /// Whether a number stands where a tensor would be added.

@@ -235,7 +235,7 @@ fn unit_scores(graph: &Graph, group: &Group, outputs: &[Layer], plan: Plan) -> R
         let name = graph.param(layer.weight).name();
         let norms = filter_norms(weight, layout(layer), plan.method).map_err(|fault| fault.to_string())?;
         let axis = layer.output_axis();
-        let per_group = weight.shape().get(axis).copied().unwrap_or(1).max(1);
+        let extent = weight.shape().get(axis).copied().unwrap_or(1).max(1);
         let Some(param) = group
             .params
             .iter()
@@ -244,11 +244,17 @@ fn unit_scores(graph: &Graph, group: &Group, outputs: &[Layer], plan: Plan) -> R
             continue;
         };
         for (score, indices) in scores.iter_mut().zip(&param.indices) {
-            // A transposed convolution's axis counts the filters of one group: position j is filter j of every group.
-            let filters = indices
-                .iter()
-                .flat_map(|&index| (index..norms.len()).step_by(per_group));
-            *score += filters.map(|filter| norms[filter]).sum::<f64>();
+            let of = |&index: &usize| {
+                if layer.depthwise() {
+                    // Position i is the channel that makes as many filters, one after the other.
+                    let each = norms.len() / extent;
+                    norms[index * each..(index + 1) * each].iter().sum::<f64>()
+                } else {
+                    // A transposed convolution's axis counts the filters of one group: position j is filter j of each.
+                    norms[index..].iter().step_by(extent).sum::<f64>()
+                }
+            };
+            *score += indices.iter().map(of).sum::<f64>();
         }
     }
     Ok(scores)

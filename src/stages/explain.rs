@@ -27,12 +27,11 @@ pub enum ExplainError {
 /// # Errors
 /// When a name is no layer's, or the model cannot be read.
 pub fn explain(shared: &Shared, names: &[String]) -> Result<Explanation, ExplainError> {
-    let graph = &shared.model().map_err(Failure::of)?.graph;
+    let mut walked = shared.walk_cut(cut(shared))?;
     let layers: Vec<Layer> = names
         .iter()
-        .map(|name| named(graph, name).map_err(ExplainError::Unknown))
+        .map(|name| named(&walked, name).map_err(ExplainError::Unknown))
         .collect::<Result<_, _>>()?;
-    let mut walked = shared.walk_cut(cut(shared))?;
     let found = topology::coupling(&mut walked.walked);
     Ok(topology::explain(&walked, &found, &layers))
 }

@@ -2,7 +2,7 @@
 
 use crate::graph::Graph;
 use crate::spec::{LayerPattern, nearest};
-use crate::topology::{Layer, LayerKind, layers};
+use crate::topology::{Layer, LayerKind, Walked, all_layers, layers};
 
 /// A pattern that means no layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,10 +52,10 @@ pub fn choose(graph: &Graph, patterns: Option<&[LayerPattern]>) -> Result<Vec<La
     Ok(layers)
 }
 
-/// The layer of that name, embeddings included; else what to write instead.
-pub fn named(graph: &Graph, name: &str) -> Result<Layer, String> {
+/// The layer of that name, embeddings and those of computed weights included; else what to write instead.
+pub fn named(walked: &Walked, name: &str) -> Result<Layer, String> {
     const NEAREST: usize = 3;
-    let all = layers(graph);
+    let (graph, all) = (walked.graph, all_layers(walked));
     if let Some(layer) = all.iter().find(|layer| layer.name == name) {
         return Ok(layer.clone());
     }

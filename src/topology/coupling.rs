@@ -2,12 +2,12 @@
 
 use super::balance::{self, Alike, Unit};
 use super::explain::why_frozen;
-use super::layers::{Layer, layers};
+use super::layers::{Known, Layer};
 use super::walk::Walked;
-use crate::graph::{Issue, ParamId};
-use crate::labels::{Label, Paths, Side, Split};
+use crate::graph::Issue;
+use crate::labels::{FROZEN, Label, Paths, Reason, Side, Split};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// The published form, `coupling.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -75,9 +75,10 @@ pub struct Frozen {
 
 /// Reads the coupling off the labels.
 pub fn coupling(walked: &mut Walked) -> Coupling {
-    let layers = layers(walked.graph);
     let alike = balance::settle(walked);
-    let order = graph_order(&layers);
+    let known = Known::of(walked);
+    let mixed = walked.labels.mixed().iter().map(|&label| walked.labels.find(label));
+    let mixed: BTreeSet<Label> = mixed.collect();
     let mut groups: Vec<(usize, Group)> = Vec::new();
     for alike in alike {
         let whole = alike.takes.iter().any(|&(param, axis, count)| {
@@ -90,41 +91,41 @@ pub fn coupling(walked: &mut Walked) -> Coupling {
                 .is_some_and(|&extent| extent == count)
         });
         if whole {
+            let why = Reason {
+                node: None,
+                what: "all go together, and one must stay",
+            };
+            let roots = alike.units.iter().map(|unit| unit.root);
+            roots.for_each(|root| walked.labels.unite(root, FROZEN, why));
             continue;
         }
-        groups.push(group(walked, &layers, alike, &order));
+        groups.push(group(walked, &known, &mixed, alike));
     }
     groups.sort_by(|(a, left), (b, right)| (a, &left.outputs, &left.inputs).cmp(&(b, &right.outputs, &right.inputs)));
     Coupling {
         groups: groups.into_iter().map(|(_, group)| group).collect(),
         alternatives: Vec::new(),
-        frozen: frozen(walked, &layers),
+        frozen: frozen(walked, &known.layers),
         issues: walked.issues.clone(),
     }
 }
 
-/// When the graph first applies each weight.
-fn graph_order(layers: &[Layer]) -> BTreeMap<ParamId, usize> {
-    layers
-        .iter()
-        .enumerate()
-        .map(|(at, layer)| (layer.weight, at))
-        .collect()
-}
-
-fn group(walked: &Walked, layers: &[Layer], alike: Alike, order: &BTreeMap<ParamId, usize>) -> (usize, Group) {
+fn group(walked: &Walked, known: &Known, mixed: &BTreeSet<Label>, alike: Alike) -> (usize, Group) {
     let graph = walked.graph;
     let Alike { takes, units, balance } = alike;
-    let touched: BTreeSet<(ParamId, usize)> = takes.iter().map(|&(param, axis, _)| (param, axis)).collect();
-    let outputs = layers
-        .iter()
-        .filter(|layer| touched.contains(&(layer.weight, layer.output_axis())));
-    let inputs = layers.iter().filter(|layer| {
-        let by_axis = layer
-            .input_axis()
-            .is_some_and(|axis| touched.contains(&(layer.weight, axis)));
-        by_axis || (layer.depthwise(graph) && touched.contains(&(layer.weight, 0)))
-    });
+    let (mut outputs, mut inputs) = (BTreeSet::new(), BTreeSet::new());
+    let mut first = usize::MAX;
+    for &(param, axis, _) in &takes {
+        let Some(at) = known.by_weight(param) else { continue };
+        let layer = &known.layers[at];
+        first = first.min(at);
+        if axis == layer.output_axis() {
+            outputs.insert(at);
+        }
+        if layer.input_axis() == Some(axis) || (layer.depthwise() && axis == 0) {
+            inputs.insert(at);
+        }
+    }
     // Positions are in the order of what is taken, each unit's.
     let mut params = Vec::with_capacity(takes.len());
     let mut before = 0;
@@ -140,25 +141,16 @@ fn group(walked: &Walked, layers: &[Layer], alike: Alike, order: &BTreeMap<Param
         });
         before += count;
     }
-    let first = takes
-        .iter()
-        .filter_map(|(param, _, _)| order.get(param))
-        .min()
-        .copied()
-        .unwrap_or(usize::MAX);
+    let names = |layers: BTreeSet<usize>| layers.into_iter().map(|at| known.layers[at].name.clone()).collect();
     let own: BTreeSet<Label> = units.iter().map(|unit| unit.root).collect();
     let found = Group {
         units: units.len(),
-        outputs: outputs.map(|layer| layer.name.clone()).collect(),
-        inputs: inputs.map(|layer| layer.name.clone()).collect(),
+        outputs: names(outputs),
+        inputs: names(inputs),
         params,
         balance,
         heads: heads(walked, &own),
-        approximate: walked
-            .labels
-            .mixed()
-            .iter()
-            .any(|&label| own.contains(&walked.labels.find(label))),
+        approximate: own.iter().any(|root| mixed.contains(root)),
     };
     (first, found)
 }

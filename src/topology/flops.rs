@@ -1,7 +1,7 @@
 //! Multiply-accumulates and parameters of each layer, for one sample.
 
 use super::walk::Walked;
-use crate::graph::{Graph, NodeId};
+use crate::graph::{Graph, NodeId, ValueId};
 use crate::ops::Fact;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,7 +36,7 @@ pub fn flops(walked: &Walked, batch: usize) -> Flops {
     let mut nodes: BTreeMap<&str, Vec<NodeId>> = BTreeMap::new();
     let mut products: Vec<(String, Vec<NodeId>)> = Vec::new();
     for (id, node) in graph.nodes() {
-        match module_of(graph, id) {
+        match module_of(walked, id) {
             Some(module) => nodes.entry(module).or_default().push(id),
             None if walked.macs[id.0 as usize] > 0 => {
                 let name = if node.scope.is_empty() {
@@ -109,16 +109,32 @@ fn params_by_module(graph: &Graph) -> BTreeMap<&str, u64> {
     found
 }
 
-/// The module whose parameter a node applies.
-fn module_of(graph: &Graph, id: NodeId) -> Option<&str> {
+/// The module whose parameter a node applies; of several modules, where that costs something, the one that holds them.
+fn module_of<'g>(walked: &Walked<'g>, id: NodeId) -> Option<&'g str> {
+    let graph = walked.graph;
     let node = graph.node(id);
-    let names: BTreeSet<&str> = node
-        .reads()
-        .into_iter()
-        .filter_map(|value| graph.param_of(value))
-        .filter_map(|param| graph.param(param).name().rsplit_once('.').map(|(module, _)| module))
-        .collect();
-    let weight = node.value("weight").and_then(|value| graph.param_of(value));
-    let by_weight = weight.and_then(|param| graph.param(param).name().rsplit_once('.').map(|(module, _)| module));
-    by_weight.or_else(|| names.into_iter().next())
+    let module = |value: ValueId| {
+        let param = graph.param(graph.param_of(value)?);
+        param.name().rsplit_once('.').map(|(module, _)| module)
+    };
+    let names: BTreeSet<&str> = node.reads().into_iter().filter_map(module).collect();
+    let weight = node.value("weight").and_then(module);
+    let own = weight.or_else(|| names.first().copied())?;
+    if weight.is_some() || walked.macs[id.0 as usize] == 0 {
+        return Some(own);
+    }
+    names.into_iter().try_fold(own, common)
+}
+
+/// The innermost module that holds both.
+fn common<'n>(a: &'n str, b: &str) -> Option<&'n str> {
+    let holds = |module: &str| {
+        let rest = b.strip_prefix(module);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    let mut module = a;
+    while !holds(module) {
+        module = module.rsplit_once('.')?.0;
+    }
+    Some(module)
 }

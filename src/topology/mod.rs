@@ -9,6 +9,8 @@ mod declared;
 mod explain;
 mod flops;
 mod heads;
+#[cfg(test)]
+mod layer_tests;
 mod layers;
 mod nni;
 mod sets;
@@ -24,7 +26,7 @@ pub use explain::{
 };
 pub use flops::{Cost, Flops, flops};
 pub use heads::HeadSplit;
-pub use layers::{Layer, LayerKind, layers};
+pub use layers::{Layer, LayerKind, all_layers, layers};
 pub use nni::{NniSets, nni_sets};
 pub use sets::{channel_sets, conv_group_multiples, input_channel_sets};
 pub use walk::{Options, Walked, walk};

@@ -18,11 +18,7 @@ pub fn channel_sets(walked: &Walked) -> Vec<Vec<String>> {
 pub fn input_channel_sets(walked: &Walked) -> Vec<Vec<String>> {
     let layers: Vec<Layer> = with_filters(walked);
     sets(walked, &layers, |layer| {
-        let axis = if layer.depthwise(walked.graph) {
-            0
-        } else {
-            layer.input_axis()?
-        };
+        let axis = if layer.depthwise() { 0 } else { layer.input_axis()? };
         walked.labels.row(layer.weight, axis)
     })
 }
@@ -72,11 +68,7 @@ pub fn conv_group_multiples(walked: &Walked) -> Vec<(String, usize)> {
         }
     }
     let own = |layer: &Layer| {
-        if layer.depthwise(walked.graph) {
-            1
-        } else {
-            layer.conv_groups
-        }
+        if layer.depthwise() { 1 } else { layer.conv_groups }
     };
     layers
         .iter()

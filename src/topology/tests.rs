@@ -242,6 +242,46 @@ fn norms_over_channels_freeze_unless_approximate() {
     assert_eq!(outputs(&check_with(&graph, &options)), [(6, vec!["first"])]);
 }
 
+/// A norm over the last axis written by hand: by the mean of squares, with `centred` around the mean.
+fn by_hand(b: &mut Builder, x: ValueId, centred: bool) -> ValueId {
+    let mean = [("dim", ints(&[-1])), ("keepdim", Arg::Bool(true))];
+    let middle = match centred {
+        true => {
+            let mean = b.unary("mean", x, &mean);
+            b.binary("sub", x, mean)
+        }
+        false => x,
+    };
+    let squares = b.unary("pow", middle, &[("exponent", Arg::Int(2))]);
+    let variance = b.unary("mean", squares, &mean);
+    let above = b.unary("add", variance, &[("other", Arg::Float(0.1))]);
+    let scale = b.unary("rsqrt", above, &[]);
+    b.binary("mul", middle, scale)
+}
+
+#[test]
+fn norms_written_by_hand_freeze_unless_approximate() {
+    for centred in [false, true] {
+        let mut b = Builder::default();
+        let x = b.input();
+        let hidden = b.linear("first", x, 4, 6);
+        let normed = by_hand(&mut b, hidden, centred);
+        let out = b.linear("second", normed, 6, 2);
+        let graph = b.finish(out);
+        let found = check(&graph, &[1, 4]);
+        assert_eq!(outputs(&found), []);
+        let reason = &found.frozen[0].reason;
+        assert!(reason.contains("aten::mean"), "{reason}");
+        let options = Options {
+            approximate: true,
+            ..Options::of_shapes([vec![1, 4]])
+        };
+        let found = check_with(&graph, &options);
+        assert_eq!(outputs(&found), [(6, vec!["first"])]);
+        assert!(found.groups[0].approximate, "it is not exact");
+    }
+}
+
 /// Multi-head attention over `[batch, tokens, 8]` with two heads, q, k and v from one linear layer.
 fn attention() -> Graph {
     let mut b = Builder::default();
@@ -388,4 +428,32 @@ fn weights_are_read_where_their_values_decide() {
     let counts = graph.params.iter_mut().find(|param| param.name() == "counts");
     counts.expect("the counts").tensor = Tensor::from_i64([4], &[2; 4]).into();
     assert_eq!(walk(&graph, &options, &NoEvaluator).damage, None);
+}
+
+#[test]
+fn a_layer_whose_channels_are_all_one_says_why_none_may_go() {
+    let mut b = Builder::default();
+    let x = b.input();
+    let y = b.conv("conv", x, 3, 4, 1);
+    let halves = b.unary("view", y, &[("size", ints(&[2, 2, 2, 5, 5]))]);
+    let mean = b.unary("mean", halves, &[("dim", ints(&[1])), ("keepdim", Arg::Bool(false))]);
+    let near = b.conv("near", mean, 2, 3, 1);
+    let normed = b.op("group_norm", &[("input", Arg::Value(y)), ("num_groups", Arg::Int(2))]);
+    let far = b.conv("far", normed, 4, 3, 1);
+    let sum = b.binary("add", near, far);
+    let graph = b.finish(sum);
+    let found = check(&graph, &[2, 3, 5, 5]);
+    assert_eq!(outputs(&found), []);
+    let frozen: Vec<(&str, &str)> = found
+        .frozen
+        .iter()
+        .map(|frozen| (frozen.layer.as_str(), frozen.reason.as_str()))
+        .collect();
+    let stay = "the model's outputs keep their size";
+    let expected = [
+        ("conv", "all go together, and one must stay"),
+        ("near", stay),
+        ("far", stay),
+    ];
+    assert_eq!(frozen, expected);
 }

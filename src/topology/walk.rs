@@ -91,6 +91,11 @@ impl Walked<'_> {
         let keeps = self.keeps.iter().map(|(&id, keep)| (moved(id), keep.clone()));
         walk_once(graph, &options, evaluator, keeps.collect(), Labels::default())
     }
+
+    /// Whether a value is computed from parameters and constants alone.
+    pub(super) fn fixed(&self, value: ValueId) -> bool {
+        self.traits[value.0 as usize].fixed
+    }
 }
 
 /// Walks a graph from inputs of the given shapes. A node without a rule, or whose rule cannot say, freezes what it reads

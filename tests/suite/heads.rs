@@ -120,14 +120,14 @@ const CUTS: &[(&str, &[&str], &[&str])] = &[
             "16 i",
             "8 k",
             "12 v",
-            "4 a a a within 4 heads of 4 on axis 1",
+            "4 a.q_proj_weight a.k_proj_weight a.v_proj_weight within 4 heads of 4 on axis 1",
             "16 a.out_proj",
         ],
         &[
             "16 i",
             "8 k",
             "12 v",
-            "4 a a a whole 4 heads of 4 on axis 1",
+            "4 a.q_proj_weight a.k_proj_weight a.v_proj_weight whole 4 heads of 4 on axis 1",
             "16 a.out_proj",
         ],
     ),
@@ -141,7 +141,7 @@ const CUTS: &[(&str, &[&str], &[&str])] = &[
         &["6 stem", "4 pieces", "4 left right"],
         &["6 stem", "4 pieces", "4 left right"],
     ),
-    ("spectral_convs", &["6", "8"], &["6", "8"]),
+    ("spectral_convs", &["8 a", "6 b"], &["8 a", "6 b"]),
 ];
 
 fn tell(group: &Group) -> String {

@@ -3,11 +3,11 @@
 //! Owns what is joined to what. Deliberately knows neither coordinates nor drawing languages.
 
 use super::super::coupling::{Coupling, Group};
-use super::super::layers::{Layer, layers};
+use super::super::layers::Known;
 use super::super::walk::Walked;
 use super::words::node_shapes;
 use crate::graph::{NodeId, ParamId};
-use crate::labels::{FROZEN, Label, Link};
+use crate::labels::{FROZEN, Label, Link, Union};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Which channels of a layer are meant.
@@ -63,36 +63,50 @@ pub struct Drawing {
 }
 
 /// Draws the given groups (counted from 0); the operators of `chain` are lit.
-pub fn drawing(walked: &Walked, found: &Coupling, groups: &[usize], chain: &[Link]) -> Drawing {
-    let layers = layers(walked.graph);
-    let draw = |&at: &usize| draw(walked, &layers, at, &found.groups[at], chain);
+pub(super) fn drawing(walked: &Walked, known: &Known, found: &Coupling, groups: &[usize], chain: &[Link]) -> Drawing {
+    // All units are alike, so the first tells; where a chain was asked for, that of the chain.
+    let lit: BTreeSet<Label> = chain.iter().map(|link| walked.labels.find(link.from)).collect();
+    let shown = |&at: &usize| {
+        let group = &found.groups[at];
+        let mut roots = (0..group.units).filter_map(|unit| root_of(walked, group, unit));
+        let root = roots.find(|root| lit.contains(root));
+        (at, root.or_else(|| root_of(walked, group, 0)))
+    };
+    let shown: Vec<(usize, Option<Label>)> = groups.iter().map(shown).collect();
+    let mut unions: BTreeMap<Label, Vec<Union>> = shown
+        .iter()
+        .filter_map(|&(_, root)| Some((root?, Vec::new())))
+        .collect();
+    for union in walked.labels.all_unions().filter(|union| union.a != FROZEN) {
+        if let Some(own) = unions.get_mut(&walked.labels.find(union.a)) {
+            own.push(union);
+        }
+    }
+    let draw = |(at, root): (usize, Option<Label>)| {
+        let unions = root.and_then(|root| unions.get(&root)).map_or(&[][..], Vec::as_slice);
+        draw(walked, known, at, &found.groups[at], unions, chain)
+    };
     Drawing {
-        groups: groups.iter().map(draw).collect(),
+        groups: shown.into_iter().map(draw).collect(),
     }
 }
 
-fn draw(walked: &Walked, layers: &[Layer], at: usize, group: &Group, chain: &[Link]) -> DrawnGroup {
+/// Draws a group by the unions of one of its units.
+fn draw(walked: &Walked, known: &Known, at: usize, group: &Group, unions: &[Union], chain: &[Link]) -> DrawnGroup {
     let mut picture = Picture {
         walked,
-        layers,
-        keys: Vec::new(),
+        known,
+        keys: BTreeMap::new(),
         members: Vec::new(),
     };
-    // All units are alike, so the first tells; where a chain was asked for, that of the chain.
-    let roots: BTreeSet<Label> = chain.iter().map(|link| walked.labels.find(link.from)).collect();
-    let unit = (0..group.units).find(|&unit| root_of(walked, group, unit).is_some_and(|root| roots.contains(&root)));
-    let root = root_of(walked, group, unit.unwrap_or(0));
     for param in &group.params {
         if let Some(id) = walked.graph.param_named(&param.name) {
             picture.member(id, param.axis);
         }
     }
     let mut joined: BTreeMap<(NodeId, &'static str), BTreeSet<usize>> = BTreeMap::new();
-    for union in walked.labels.all_unions() {
+    for union in unions {
         let Some(node) = union.reason.node else { continue };
-        if root.is_none() || Some(walked.labels.find(union.a)) != root || union.a == FROZEN {
-            continue;
-        }
         let ends = [union.a, union.b].map(|label| match walked.labels.position(label) {
             Some(end) => picture.member(end.param, end.axis),
             None => picture.zeros(),
@@ -123,7 +137,7 @@ fn draw(walked: &Walked, layers: &[Layer], at: usize, group: &Group, chain: &[Li
     let positions: Vec<_> = ends.filter_map(|label| walked.labels.position(label)).collect();
     for position in positions {
         let key = picture.key(position.param, position.axis);
-        if let Some(at) = picture.keys.iter().position(|known| *known == key) {
+        if let Some(&at) = picture.keys.get(&key) {
             picture.members[at].lit = true;
         }
     }
@@ -146,20 +160,16 @@ fn root_of(walked: &Walked, group: &Group, unit: usize) -> Option<Label> {
 
 struct Picture<'a> {
     walked: &'a Walked<'a>,
-    layers: &'a [Layer],
-    keys: Vec<(String, Side)>,
+    known: &'a Known,
+    keys: BTreeMap<(String, Side), usize>,
     members: Vec<Member>,
 }
 
 impl Picture<'_> {
     /// A parameter's axis by the layer's side or the module that it belongs to.
     fn key(&self, param: ParamId, axis: usize) -> (String, Side) {
-        let layer = self
-            .layers
-            .iter()
-            .find(|layer| layer.weight == param || layer.bias == Some(param));
         let name = self.walked.graph.param(param).name();
-        match layer {
+        match self.known.layer(param) {
             Some(layer) if layer.bias == Some(param) || axis == layer.output_axis() => {
                 (layer.name.clone(), Side::Output)
             }
@@ -179,16 +189,13 @@ impl Picture<'_> {
     /// The member that holds a parameter's axis, added where it is new.
     fn member(&mut self, param: ParamId, axis: usize) -> usize {
         let key = self.key(param, axis);
-        let layer = self
-            .layers
-            .iter()
-            .find(|layer| layer.name == key.0 && key.1 != Side::Other);
+        let layer = self.known.layer(param).filter(|_| key.1 != Side::Other);
         let shaped = layer.map_or(param, |layer| layer.weight);
         self.add(key, self.walked.graph.param(shaped).tensor.shape().to_vec())
     }
 
     fn add(&mut self, key: (String, Side), shape: Vec<usize>) -> usize {
-        if let Some(at) = self.keys.iter().position(|known| *known == key) {
+        if let Some(&at) = self.keys.get(&key) {
             return at;
         }
         self.members.push(Member {
@@ -197,7 +204,7 @@ impl Picture<'_> {
             shape,
             lit: false,
         });
-        self.keys.push(key);
+        self.keys.insert(key, self.members.len() - 1);
         self.members.len() - 1
     }
 }

@@ -5,11 +5,12 @@
 mod drawing;
 mod words;
 
-pub use drawing::{Drawing, DrawnGroup, Member, Operator, Side, drawing};
+use drawing::drawing;
+pub use drawing::{Drawing, DrawnGroup, Member, Operator, Side};
 pub use words::{place, ranges, shape};
 
 use super::coupling::{Coupling, Group, Heads};
-use super::layers::{Layer, LayerKind};
+use super::layers::{Known, Layer, LayerKind};
 use super::walk::Walked;
 use crate::labels::{FROZEN, Freezing, Label, Link, Paths};
 use std::collections::{BTreeMap, BTreeSet};
@@ -102,9 +103,10 @@ pub struct Explanation {
 pub fn explain(walked: &Walked, found: &Coupling, layers: &[Layer]) -> Explanation {
     let paths = Paths::new(&walked.labels);
     let freezing = paths.freezing();
+    let known = Known::of(walked);
     let about = layers
         .iter()
-        .map(|layer| about(walked, found, &freezing, layer))
+        .map(|layer| about(walked, &known, found, &freezing, layer))
         .collect();
     let mut chains = Vec::new();
     let mut coupled = Vec::new();
@@ -115,7 +117,7 @@ pub fn explain(walked: &Walked, found: &Coupling, layers: &[Layer]) -> Explanati
             ["input", "output"],
             ["input", "input"],
         ] {
-            if let Some((pair, chain)) = couple(walked, found, &paths, a, b, sides) {
+            if let Some((pair, chain)) = couple(walked, &known, found, &paths, a, b, sides) {
                 coupled.push(pair);
                 chains.extend(chain);
             }
@@ -125,7 +127,7 @@ pub fn explain(walked: &Walked, found: &Coupling, layers: &[Layer]) -> Explanati
     Explanation {
         layers: about,
         coupled,
-        drawing: drawing(walked, found, &wanted, &chains),
+        drawing: drawing(walked, &known, found, &wanted, &chains),
     }
 }
 
@@ -155,13 +157,13 @@ fn wanted(found: &Coupling, layers: &[Layer], coupled: &[Coupled]) -> Vec<usize>
 fn row(walked: &Walked, layer: &Layer, side: &str) -> Option<Vec<Label>> {
     let axis = match side {
         "output" => layer.output_axis(),
-        _ if layer.depthwise(walked.graph) => return None,
+        _ if layer.depthwise() => return None,
         _ => layer.input_axis()?,
     };
     Some(walked.labels.row(layer.weight, axis).unwrap_or_default())
 }
 
-fn about(walked: &Walked, found: &Coupling, freezing: &Freezing, layer: &Layer) -> About {
+fn about(walked: &Walked, known: &Known, found: &Coupling, freezing: &Freezing, layer: &Layer) -> About {
     let graph = walked.graph;
     let module = graph.modules.iter().find(|module| module.path == layer.name);
     let kind = match layer.kind {
@@ -177,7 +179,7 @@ fn about(walked: &Walked, found: &Coupling, freezing: &Freezing, layer: &Layer) 
         } else {
             layer.input_axis()
         };
-        Some(channels(walked, found, freezing, layer, axis?, &row))
+        Some(channels(walked, known, found, freezing, layer, axis?, &row))
     };
     About {
         name: layer.name.clone(),
@@ -195,6 +197,7 @@ fn about(walked: &Walked, found: &Coupling, freezing: &Freezing, layer: &Layer) 
 
 fn channels(
     walked: &Walked,
+    known: &Known,
     found: &Coupling,
     freezing: &Freezing,
     layer: &Layer,
@@ -241,7 +244,7 @@ fn channels(
         let part = frozen.entry(reason.clone()).or_insert_with(|| FrozenPart {
             channels: Vec::new(),
             reason,
-            steps: steps(walked, &chain),
+            steps: steps(walked, known, &chain),
         });
         part.channels.push(channel);
     }
@@ -250,10 +253,10 @@ fn channels(
     channels
 }
 
-fn steps(walked: &Walked, chain: &[Link]) -> Vec<Step> {
+fn steps(walked: &Walked, known: &Known, chain: &[Link]) -> Vec<Step> {
     let step = |link: &Link| Step {
-        from: end(walked, link.from),
-        to: end(walked, link.to),
+        from: end(walked, known, link.from),
+        to: end(walked, known, link.to),
         place: link
             .reason
             .node
@@ -269,6 +272,7 @@ fn steps(walked: &Walked, chain: &[Link]) -> Vec<Step> {
 
 fn couple(
     walked: &Walked,
+    known: &Known,
     found: &Coupling,
     paths: &Paths,
     a: &Layer,
@@ -308,7 +312,7 @@ fn couple(
         sides,
         units: shared.len(),
         groups: groups.map(|(at, _)| at + 1).collect(),
-        steps: steps(walked, &chain),
+        steps: steps(walked, known, &chain),
     };
     Some((pair, chain))
 }

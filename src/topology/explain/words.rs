@@ -1,6 +1,6 @@
 //! Nodes, labels and numbers in words.
 
-use super::super::layers::{Layer, LayerKind, layers};
+use super::super::layers::{Known, Layer, LayerKind};
 use super::super::walk::Walked;
 use crate::graph::{Graph, NodeId};
 use crate::labels::{FROZEN, Label, Reason};
@@ -77,20 +77,16 @@ fn collect(fact: &Fact, shapes: &mut Vec<String>) {
 }
 
 /// What a label stands for: a channel of a layer, or a position of another parameter.
-pub(super) fn end(walked: &Walked, label: Label) -> String {
+pub(super) fn end(walked: &Walked, known: &Known, label: Label) -> String {
     if label == FROZEN {
         return "what must stay".into();
     }
     let Some(position) = walked.labels.position(label) else {
         return "zeros".into();
     };
-    let all = layers(walked.graph);
     let (axis, index) = (position.axis, position.index);
     let param = walked.graph.param(position.param);
-    let layer = all
-        .iter()
-        .find(|layer| layer.weight == position.param || layer.bias == Some(position.param));
-    match layer {
+    match known.layer(position.param) {
         Some(layer) if layer.bias == Some(position.param) => format!("{} bias {index}", layer.name),
         Some(layer) if axis == layer.output_axis() => format!("{} output channel {index}", layer.name),
         Some(layer) if Some(axis) == layer.input_axis() => format!("{} input channel {index}", layer.name),
