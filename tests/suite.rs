@@ -30,6 +30,8 @@ mod suite {
     #[cfg(feature = "torch")]
     mod golden;
     #[cfg(feature = "torch")]
+    mod heads;
+    #[cfg(feature = "torch")]
     mod history;
     #[cfg(feature = "torch")]
     mod housekeeping;

@@ -1,6 +1,7 @@
 //! The labels that a value carries, one optional row an axis, and how rows follow a change of shape.
 
-use super::{FREE, FROZEN, Label, Labels, MOST_ELEMENTS, Parts, Reason};
+use super::{Choice, FREE, FROZEN, Label, Labels, MOST_ELEMENTS, Reason, Side};
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 /// The labels along one axis.
@@ -14,13 +15,30 @@ pub struct Axes {
     pub rows: Vec<Option<Row>>,
 }
 
-/// Which part of a split axis keeps its labels.
+/// How channels that a product splits into heads are cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Split {
-    /// Every block keeps the same positions: the innermost part that varies keeps the labels.
+    /// Every head keeps the same positions.
     Within,
-    /// Whole blocks go: the part just outside the innermost one keeps the labels.
+    /// Whole heads go.
     Whole,
+}
+
+/// Axes that keep their labels where a node can keep those of one only. Where none of them is meant, the innermost does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Keep(BTreeSet<(Side, usize)>);
+
+impl Keep {
+    /// Names an axis in place of others that it was to be chosen from.
+    pub fn prefer(&mut self, side: Side, axis: usize, over: &[usize]) {
+        self.0.retain(|&(other, known)| other != side || !over.contains(&known));
+        self.0.insert((side, axis));
+    }
+
+    fn among(&self, side: Side, axes: &[usize]) -> Option<usize> {
+        let mut named = axes.iter().copied().filter(|&axis| self.0.contains(&(side, axis)));
+        named.next().or(axes.last().copied())
+    }
 }
 
 impl Axes {
@@ -93,9 +111,9 @@ pub fn spread(row: &[Label], shape: &[usize], axis: usize) -> Vec<Label> {
 
 /// Carries labels over a change of shape that keeps the elements' order (view, reshape, flatten, unflatten).
 ///
-/// Where one labelled axis is split over several, its labels are tied so that the kept part stays rectangular:
-/// `split` says across which part. Both shapes hold equally many elements.
-pub fn reshape(from: &Axes, shape: &[usize], split: Split, labels: &mut Labels, reason: Reason) -> Axes {
+/// Where one labelled axis is split over several, its labels are tied so that the kept part stays rectangular; where
+/// several labelled axes merge, one keeps its labels. `keep` says which. Both shapes hold equally many elements.
+pub fn reshape(from: &Axes, shape: &[usize], keep: &Keep, labels: &mut Labels, reason: Reason) -> Axes {
     let mut to = Axes::fixed(shape.to_vec());
     if shape.contains(&0) || from.shape.contains(&0) {
         return to;
@@ -115,7 +133,7 @@ pub fn reshape(from: &Axes, shape: &[usize], split: Split, labels: &mut Labels, 
                 j += 1;
             }
         }
-        carry(from, start_i..i, &mut to, start_j..j, split, labels, reason);
+        carry(from, start_i..i, &mut to, start_j..j, keep, labels, reason);
     }
     to
 }
@@ -125,24 +143,13 @@ fn carry(
     source: std::ops::Range<usize>,
     to: &mut Axes,
     target: std::ops::Range<usize>,
-    split: Split,
+    keep: &Keep,
     labels: &mut Labels,
     reason: Reason,
 ) {
-    let mut labelled = source.clone().filter(|&axis| from.rows[axis].is_some());
-    // Of two labelled axes that merge, an element would need two labels: the innermost keeps its own.
-    let Some(axis) = labelled.next_back() else { return };
-    for other in labelled {
-        from.freeze_axis(
-            other,
-            labels,
-            Reason {
-                what: "merges it with another axis that may shrink",
-                ..reason
-            },
-        );
-    }
-    let Some(row) = from.rows[axis].clone() else { return };
+    let Some((axis, row)) = merged(from, source.clone(), keep, labels, reason) else {
+        return;
+    };
     let whole: Vec<usize> = to.shape[target.clone()]
         .iter()
         .copied()
@@ -164,39 +171,108 @@ fn carry(
     }
     let elements = spread(&row, &from.shape[source.clone()], axis - source.start);
     let shape = to.shape[target.clone()].to_vec();
-    if let Some((axis, row)) = settle(&elements, &shape, target.start, split, labels, reason) {
+    for (axis, row) in settle(&elements, &shape, target.start, keep, labels, reason) {
         to.rows[target.start + axis] = Some(row);
     }
 }
 
-/// Finds the one axis along which an element-wise labelling varies, tying labels where there are several. `first` is the
-/// axis of the whole value with which `shape` starts.
+/// Of labelled axes that merge, the one that keeps its labels: an element would need two. One that is frozen already has
+/// nothing to lose, and one that stands for no parameter goes with any other.
+fn merged(
+    from: &Axes,
+    source: std::ops::Range<usize>,
+    keep: &Keep,
+    labels: &mut Labels,
+    reason: Reason,
+) -> Option<(usize, Row)> {
+    let worth = |row: &Row| {
+        if row.iter().all(|&label| labels.find(label) == FROZEN) {
+            0
+        } else if row.iter().all(|&label| labels.idle(label)) {
+            1
+        } else {
+            2
+        }
+    };
+    let labelled: Vec<(usize, &Row)> = source.filter_map(|axis| Some((axis, from.row(axis)?))).collect();
+    let best: Vec<usize> = match &labelled[..] {
+        [(only, _)] => vec![*only],
+        several => {
+            let most = several.iter().map(|(_, row)| worth(row)).max();
+            let best = several.iter().filter(|(_, row)| Some(worth(row)) == most);
+            best.map(|&(axis, _)| axis).collect()
+        }
+    };
+    let kept = keep.among(Side::Merged, &best)?;
+    let why = Reason {
+        what: "merges it with another axis that may shrink",
+        ..reason
+    };
+    for (_, row) in labelled.into_iter().filter(|&(axis, _)| axis != kept) {
+        labels.freeze(row, why);
+    }
+    let row = from.row(kept)?.clone();
+    if let (Some(node), true) = (reason.node, best.len() > 1) {
+        labels.note_choice(Choice {
+            node,
+            side: Side::Merged,
+            axes: best,
+            kept,
+            row: row.clone(),
+        });
+    }
+    Some((kept, row))
+}
+
+/// Finds the one axis along which an element-wise labelling varies, tying labels where there are several; every one of
+/// them where labels only tell where axes go. `first` is the axis of the whole value with which `shape` starts.
 pub(super) fn settle(
     elements: &[Label],
     shape: &[usize],
     first: usize,
-    split: Split,
+    keep: &Keep,
     labels: &mut Labels,
     reason: Reason,
-) -> Option<(usize, Row)> {
+) -> Vec<(usize, Row)> {
     let varying = varying_axes(elements, shape, labels);
-    let kept = match (split, &varying[..]) {
-        (_, []) => {
-            // One class everywhere, and more than one position: removing it would remove everything.
-            labels.freeze(
-                elements.get(..1).unwrap_or_default(),
-                Reason {
-                    what: "spreads it over every position",
-                    ..reason
-                },
-            );
-            return None;
-        }
-        (Split::Whole, [.., outer, _]) => *outer,
-        (_, [.., last]) => *last,
+    let axes: Vec<usize> = varying.iter().map(|&axis| first + axis).collect();
+    let Some(kept) = keep.among(Side::Split, &axes) else {
+        // One class everywhere, and more than one position: removing it would remove everything.
+        labels.freeze(
+            elements.get(..1).unwrap_or_default(),
+            Reason {
+                what: "spreads it over every position",
+                ..reason
+            },
+        );
+        return Vec::new();
     };
-    let extent = shape[kept];
-    let inner: usize = shape[kept + 1..].iter().product();
+    let mut rows = Vec::new();
+    if labels.tracing && varying.len() > 1 {
+        rows.extend(
+            varying
+                .iter()
+                .map(|&axis| (axis, traced(elements, shape, axis, labels))),
+        );
+    } else {
+        rows.push((kept - first, tied(elements, shape, kept - first, labels, reason)));
+    }
+    if let (Some(node), true) = (reason.node, varying.len() > 1) {
+        labels.note_choice(Choice {
+            node,
+            side: Side::Split,
+            axes,
+            kept,
+            row: rows[0].1.clone(),
+        });
+    }
+    rows
+}
+
+/// The labels along one axis, with those tied that stand at one position of it.
+fn tied(elements: &[Label], shape: &[usize], axis: usize, labels: &mut Labels, reason: Reason) -> Row {
+    let extent = shape[axis];
+    let inner: usize = shape[axis + 1..].iter().product();
     let mut row = vec![FREE; extent];
     for (at, &label) in elements.iter().enumerate() {
         let slot = &mut row[at / inner % extent];
@@ -211,20 +287,27 @@ pub(super) fn settle(
                     ..reason
                 },
             );
+            if labels.is_stretched(&[label]) {
+                *slot = label;
+            }
         }
     }
     for slot in row.iter_mut().filter(|slot| **slot == FREE) {
         *slot = labels.fresh(1)[0];
     }
-    if let (Some(node), true) = (reason.node, varying.len() > 1) {
-        labels.note_parts(Parts {
-            node,
-            axes: varying.iter().map(|&axis| first + axis).collect(),
-            extents: varying.iter().map(|&axis| shape[axis]).collect(),
-            row: row.clone(),
-        });
-    }
-    Some((kept, row.into()))
+    row.into()
+}
+
+/// Labels of an axis' own, equal where the first elements of two positions are.
+fn traced(elements: &[Label], shape: &[usize], axis: usize, labels: &mut Labels) -> Row {
+    let inner: usize = shape[axis + 1..].iter().product();
+    let mut known: BTreeMap<Label, Label> = BTreeMap::new();
+    let positions = (0..shape[axis]).map(|at| labels.find(elements[at * inner]));
+    let roots: Vec<Label> = positions.collect();
+    let own = roots
+        .into_iter()
+        .map(|root| *known.entry(root).or_insert_with(|| labels.add(1, true)));
+    own.collect()
 }
 
 /// The axes along which the classes of an element-wise labelling vary. Zeros are of no class, and go with any.

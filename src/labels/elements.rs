@@ -1,7 +1,7 @@
 //! Labels element by element, for operators that only move elements: they are run on the labels themselves.
 
 use super::axes::settle;
-use super::{Axes, FREE, Label, Labels, Reason, Row, Split, spread};
+use super::{Axes, FREE, Keep, Label, Labels, Reason, Row, spread};
 use crate::tensor::Tensor;
 
 /// Added to every label before the move, so that a zero that an operator adds (padding) is no label.
@@ -19,7 +19,7 @@ pub fn to_elements(axes: &Axes, axis: usize) -> Option<Tensor> {
 
 /// Reads moved labels back: along which axis they vary now, and which (see [`Axes`]). Values that are no label (padding
 /// adds zeros) count as free.
-pub fn from_elements(moved: &Tensor, split: Split, labels: &mut Labels, reason: Reason) -> Option<(usize, Row)> {
+pub fn from_elements(moved: &Tensor, keep: &Keep, labels: &mut Labels, reason: Reason) -> Vec<(usize, Row)> {
     let elements: Vec<Label> = moved
         .to_f64()
         .into_iter()
@@ -31,5 +31,5 @@ pub fn from_elements(moved: &Tensor, split: Split, labels: &mut Labels, reason: 
             }
         })
         .collect();
-    settle(&elements, moved.shape(), 0, split, labels, reason)
+    settle(&elements, moved.shape(), 0, keep, labels, reason)
 }

@@ -12,7 +12,7 @@ mod axes;
 mod elements;
 mod paths;
 
-pub use axes::{Axes, Row, Split, concat, reshape, spread};
+pub use axes::{Axes, Keep, Row, Split, concat, reshape, spread};
 pub use elements::{from_elements, to_elements};
 pub use paths::{Freezing, Link, Paths};
 
@@ -63,16 +63,34 @@ pub struct Multiple {
     pub of: usize,
 }
 
-/// An axis that a node split into parts, of which one kept its labels.
+/// Which axes of a node a choice is between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Side {
+    /// Axes of its input that it merges into one.
+    Merged,
+    /// Axes of its output into which it splits one.
+    Split,
+}
+
+/// Axes of which a node could keep the labels of one only.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parts {
+pub struct Choice {
     pub node: NodeId,
-    /// The axes of the node's output that hold the parts, outermost first.
+    pub side: Side,
+    /// The axes, outermost first.
     pub axes: Vec<usize>,
-    /// Their extents.
-    pub extents: Vec<usize>,
-    /// The labels of the part that kept them.
-    pub row: Vec<Label>,
+    /// The one that kept its labels, and those.
+    pub kept: usize,
+    pub row: Row,
+}
+
+/// The labels of two tensors that a node multiplies batch by batch, as they were before it united any.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Product {
+    /// Rows of axes that it goes through one by one.
+    pub batch: Vec<Row>,
+    /// Rows of all other axes.
+    pub features: Vec<Row>,
 }
 
 /// A position that a label stands for.
@@ -88,6 +106,8 @@ pub struct Position {
 pub struct Labels {
     parent: Vec<Label>,
     size: Vec<u32>,
+    /// Of each representative: whether its class stands for a position of a parameter.
+    stands: Vec<bool>,
     /// First label and extent of each labelled parameter axis, in order of first use.
     axes: Vec<(ParamId, usize, Label, usize)>,
     first: BTreeMap<(ParamId, usize), Label>,
@@ -97,8 +117,12 @@ pub struct Labels {
     spares: Option<BTreeSet<(Label, Label, Reason)>>,
     balances: Vec<Balance>,
     multiples: Vec<Multiple>,
-    parts: Vec<Parts>,
-    products: Vec<(Label, usize)>,
+    choices: Vec<Choice>,
+    products: Vec<Product>,
+    /// The labels of stretched axes, in order.
+    stretches: Vec<std::ops::Range<Label>>,
+    /// Whether nothing freezes and every part of a split axis has labels of its own.
+    tracing: bool,
     divisors: BTreeSet<(ParamId, usize)>,
     mixed: Vec<Label>,
 }
@@ -108,6 +132,7 @@ impl Default for Labels {
         Labels {
             parent: vec![FROZEN, FREE],
             size: vec![1, 1],
+            stands: vec![true, false],
             axes: Vec::new(),
             first: BTreeMap::new(),
             unions: Vec::new(),
@@ -115,8 +140,10 @@ impl Default for Labels {
             spares: None,
             balances: Vec::new(),
             multiples: Vec::new(),
-            parts: Vec::new(),
+            choices: Vec::new(),
             products: Vec::new(),
+            stretches: Vec::new(),
+            tracing: false,
             divisors: BTreeSet::new(),
             mixed: Vec::new(),
         }
@@ -132,6 +159,19 @@ impl Labels {
         }
     }
 
+    /// Labels that only tell where axes go: nothing freezes, and of an axis that is split every part has labels of its own.
+    pub fn tracing() -> Labels {
+        Labels {
+            tracing: true,
+            ..Labels::default()
+        }
+    }
+
+    /// Whether these labels only tell where axes go.
+    pub fn traces(&self) -> bool {
+        self.tracing
+    }
+
     /// How many labels there are, the reserved ones included.
     fn len(&self) -> usize {
         self.parent.len()
@@ -139,14 +179,12 @@ impl Labels {
 
     /// The labels of one axis of a parameter; the same ones whenever they are asked for.
     pub fn of_param(&mut self, param: ParamId, axis: usize, extent: usize) -> Vec<Label> {
-        let first = *self.first.entry((param, axis)).or_insert_with(|| {
-            let first = self.parent.len() as Label;
-            self.parent.extend(first..first + extent as Label);
-            self.size.extend(std::iter::repeat_n(1, extent));
+        if !self.first.contains_key(&(param, axis)) {
+            let first = self.add(extent, true);
             self.axes.push((param, axis, first, extent));
-            first
-        });
-        (first..first + extent as Label).collect()
+            self.first.insert((param, axis), first);
+        }
+        self.row(param, axis).unwrap_or_default()
     }
 
     /// The labels of an axis that something has asked for before.
@@ -163,10 +201,38 @@ impl Labels {
 
     /// New labels that stand for no parameter: padding and zeros, which go with whatever they meet.
     pub fn fresh(&mut self, extent: usize) -> Vec<Label> {
-        let first = self.parent.len() as Label;
-        self.parent.extend(first..first + extent as Label);
-        self.size.extend(std::iter::repeat_n(1, extent));
+        let first = self.add(extent, false);
         (first..first + extent as Label).collect()
+    }
+
+    /// New labels that stand for no parameter, of an axis that holds one position's values all along.
+    pub fn stretched(&mut self, extent: usize) -> Vec<Label> {
+        let row = self.fresh(extent);
+        self.stretches.push((self.len() - extent) as Label..self.len() as Label);
+        row
+    }
+
+    /// Whether any label of a row is of an axis that holds one position's values all along: what class it is in by now
+    /// says nothing of zeros there.
+    pub fn is_stretched(&self, row: &[Label]) -> bool {
+        row.iter().any(|label| {
+            let after = self.stretches.partition_point(|known| known.start <= *label);
+            after > 0 && self.stretches[after - 1].contains(label)
+        })
+    }
+
+    /// New classes of one label each; the first label.
+    fn add(&mut self, count: usize, stands: bool) -> Label {
+        let first = self.parent.len() as Label;
+        self.parent.extend(first..first + count as Label);
+        self.size.extend(std::iter::repeat_n(1, count));
+        self.stands.extend(std::iter::repeat_n(stands, count));
+        first
+    }
+
+    /// Whether a label goes with no position of any parameter, and is not frozen.
+    pub fn idle(&self, label: Label) -> bool {
+        !self.stands[self.find(label) as usize]
     }
 
     /// The representative of a label's class; [`FROZEN`] represents its own.
@@ -189,6 +255,9 @@ impl Labels {
 
     /// Puts two labels into one class.
     pub fn unite(&mut self, a: Label, b: Label, reason: Reason) {
+        if self.tracing && (a == FROZEN || b == FROZEN) {
+            return;
+        }
         let (mut from, mut into) = (self.find_and_shorten(a), self.find_and_shorten(b));
         if from == into {
             self.keep_spare(Union { a, b, reason });
@@ -200,6 +269,7 @@ impl Labels {
         }
         self.parent[from as usize] = into;
         self.size[into as usize] += self.size[from as usize];
+        self.stands[into as usize] |= self.stands[from as usize];
         self.unions.push(Union { a, b, reason });
     }
 
@@ -243,22 +313,21 @@ impl Labels {
         &self.multiples
     }
 
-    /// Notes that a node split an axis into parts and tied all but one.
-    pub fn note_parts(&mut self, parts: Parts) {
-        self.parts.push(parts);
+    /// Notes that a node could keep the labels of one of several axes.
+    pub fn note_choice(&mut self, choice: Choice) {
+        self.choices.push(choice);
     }
 
-    pub fn parts(&self) -> &[Parts] {
-        &self.parts
+    pub fn choices(&self) -> &[Choice] {
+        &self.choices
     }
 
-    /// Notes labels that a product of two activations, batch by batch, sums over or gives: those of attention heads.
-    pub fn note_product(&mut self, row: &[Label]) {
-        self.products.extend(row.first().map(|&first| (first, row.len())));
+    /// Notes a product of two tensors, batch by batch: attention goes through its heads in this way.
+    pub fn note_product(&mut self, product: Product) {
+        self.products.push(product);
     }
 
-    /// Rows of products of activations: the first label and the extent of each.
-    pub fn products(&self) -> &[(Label, usize)] {
+    pub fn products(&self) -> &[Product] {
         &self.products
     }
 

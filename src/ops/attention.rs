@@ -32,7 +32,7 @@ fn scaled_dot_product(site: &mut Site) -> Result<(), Trouble> {
     let rank = turned.rank();
     turned.shape.swap(rank - 2, rank - 1);
     turned.rows.swap(rank - 2, rank - 1);
-    let zero = site.zero_argument("query") || site.zero_argument("key");
+    let zero = [site.zero_argument("query"), site.zero_argument("key")];
     let mut scores = multiply(site, &query.axes, &turned, zero)?;
     if let Some(mask) = site.optional_tensor("attn_mask")? {
         scores = broadcast(site, &[scores, mask.axes], "adds a mask to the scores")?;
@@ -40,17 +40,21 @@ fn scaled_dot_product(site: &mut Site) -> Result<(), Trouble> {
     let last = scores.rank() - 1;
     site.freeze_axes(&scores, [last], "normalises over them");
     let weights = scores.with_row(last, None);
-    let output = multiply(site, &weights, &value, site.zero_argument("value"))?;
+    let output = multiply(site, &weights, &value, [false, site.zero_argument("value")])?;
     site.give([Fact::tensor(output, query.dtype)]);
     Ok(())
 }
 
-/// Keys or values of fewer heads than the queries have: each serves as many of theirs, one after the other.
+/// Keys or values of fewer heads than the queries have: each serves as many of theirs, one after the other. A single one
+/// serves however many there are.
 fn repeated(shared: &Axes, query: &Axes) -> Axes {
     let mut axes = shared.clone();
     let (Some(own), Some(heads)) = (shared.rank().checked_sub(3), query.rank().checked_sub(3)) else {
         return axes;
     };
+    if shared.shape[own] == 1 {
+        return axes;
+    }
     let times = query.shape[heads] / shared.shape[own].max(1);
     axes.shape[own] *= times;
     let row = axes.rows[own].take();
@@ -97,8 +101,8 @@ fn fused_layer(site: &mut Site) -> Result<(), Trouble> {
     let [first, shift, second] = ["ffn_weight_1", "ffn_bias_1", "ffn_weight_2"].map(|name| site.tensor(name));
     let (first, shift, second) = (first?.axes, shift?.axes, second?.axes);
     let hidden = site.join(first.row(0), shift.row(0), "adds a bias to each");
-    let zero =
-        site.zero_argument("ffn_weight_2") || (site.zero_argument("ffn_weight_1") && site.zero_argument("ffn_bias_1"));
+    let made = site.zero_argument("ffn_weight_1") && site.zero_argument("ffn_bias_1");
+    let zero = [made, site.zero_argument("ffn_weight_2")];
     site.sum_over(hidden.as_ref(), second.row(1), zero, "feeds them forward");
     let free = [("ffn_weight_1", 0), ("ffn_bias_1", 0), ("ffn_weight_2", 1)];
     freeze_tensors(site, &free, "asks for one width throughout");

@@ -122,7 +122,7 @@ fn filters(
 ) -> Result<Option<Vec<Label>>, Trouble> {
     let (x, out) = (input.row(channel).cloned(), weight.row(0).cloned());
     let per_group = weight.shape[1];
-    let zero = site.zero_argument("weight") || site.zero_argument("input");
+    let zero = [site.zero_argument("input"), site.zero_argument("weight")];
     if groups == 1 {
         site.sum_over(x.as_ref(), weight.row(1), zero, SUMS);
     } else if per_group == 1 && !site.choices.grouped {
@@ -171,7 +171,7 @@ fn filters_transposed(
         site.freeze_axes(weight, [1], "makes equally many outputs from each channel");
         return read.map(|row| repeat_each(&row, weight.shape[1]));
     }
-    let zero = site.zero_argument("weight") || site.zero_argument("input");
+    let zero = [site.zero_argument("input"), site.zero_argument("weight")];
     let read = site.sum_over(x.as_ref(), weight.row(0), zero, SUMS);
     if groups == 1 {
         return weight.row(1).map(|row| row.to_vec());

@@ -22,7 +22,7 @@ pub(super) const OPS: &[Op] = &[
     Op::new("aten::ones_like", like),
     Op::new("aten::full_like", like),
     Op::new("aten::arange", arange),
-    Op::new("aten::fill", fill),
+    Op::new("aten::fill", like),
     Op::new("aten::copy", copy).zero(Zeros::All),
     Op::new("aten::slice_scatter", scatter)
         .sized(&[Sizes::Bounds {
@@ -53,14 +53,9 @@ fn filled(site: &mut Site) -> Result<(), Trouble> {
     let default = site.tensor("self").map_or(DType::F32, |like| like.dtype);
     let dtype = dtype(site, default);
     let mut axes = Axes::fixed(shape);
-    // Zeros shrink with whatever they meet.
-    if site.node.short().ends_with("zeros") {
-        for axis in 0..axes.rank() {
-            if site.labels.room(axes.shape[axis]) {
-                let row = site.labels.fresh(axes.shape[axis]).into();
-                axes = axes.with_row(axis, Some(row));
-            }
-        }
+    // One number everywhere shrinks with whatever it meets.
+    for axis in 0..axes.rank() {
+        axes.rows[axis] = site.anything(axes.shape[axis]);
     }
     site.give_tensor(axes, dtype);
     Ok(())
@@ -88,15 +83,6 @@ fn arange(site: &mut Site) -> Result<(), Trouble> {
     }
     let dtype = dtype(site, DType::I64);
     site.give([Fact::fixed(vec![count as usize], dtype)]);
-    Ok(())
-}
-
-/// One number everywhere: no longer zeros that could shrink.
-fn fill(site: &mut Site) -> Result<(), Trouble> {
-    let input = site.tensor("self")?;
-    let why = site.why("fills it with one number");
-    input.axes.freeze(site.labels, why);
-    site.give([Fact::fixed(input.axes.shape, input.dtype)]);
     Ok(())
 }
 

@@ -5,7 +5,7 @@
 
 use super::elementwise::broadcast;
 use super::{Fact, Op, Site, TensorFact, Trouble, Zeros};
-use crate::labels::{Axes, Row};
+use crate::labels::{Axes, Product, Row};
 use crate::tensor::DType;
 use std::collections::BTreeMap;
 
@@ -44,7 +44,7 @@ fn linear(site: &mut Site) -> Result<(), Trouble> {
             weight.shape, input.axes.shape
         ));
     }
-    let zero = site.zero_argument("weight") || site.zero_argument("input");
+    let zero = [site.zero_argument("input"), site.zero_argument("weight")];
     site.sum_over(input.axes.row(last), weight.row(1), zero, SUMS);
     let made = match site.optional_tensor("bias")? {
         Some(bias) => site.join(weight.row(0), bias.axes.row(0), "adds a bias to each"),
@@ -69,9 +69,14 @@ fn bilinear(site: &mut Site) -> Result<(), Trouble> {
     else {
         return Trouble::new("the inputs or the weight have too few axes");
     };
-    let zero = ["weight", "input1", "input2"].map(|name| site.zero_argument(name));
-    site.sum_over(left.axes.row(last), weight.row(1), zero[0] || zero[1], SUMS);
-    site.sum_over(right.row(right.rank() - 1), weight.row(2), zero[0] || zero[2], SUMS);
+    let [weight_zero, left_zero, right_zero] = ["weight", "input1", "input2"].map(|name| site.zero_argument(name));
+    site.sum_over(left.axes.row(last), weight.row(1), [left_zero, weight_zero], SUMS);
+    site.sum_over(
+        right.row(right.rank() - 1),
+        weight.row(2),
+        [right_zero, weight_zero],
+        SUMS,
+    );
     let made = match site.optional_tensor("bias")? {
         Some(bias) => site.join(weight.row(0), bias.axes.row(0), "adds a bias to each"),
         None => weight.row(0).cloned(),
@@ -111,7 +116,7 @@ fn operands(site: &Site) -> Result<(TensorFact, TensorFact), Trouble> {
 fn multiplied(site: &mut Site) -> Result<(Axes, DType), Trouble> {
     let (left, right) = operands(site)?;
     let names = factors(site);
-    let zero = site.zero_argument(names.0) || site.zero_argument(names.1);
+    let zero = [site.zero_argument(names.0), site.zero_argument(names.1)];
     Ok((multiply(site, &left.axes, &right.axes, zero)?, left.dtype))
 }
 
@@ -145,16 +150,16 @@ fn grouped_product(site: &mut Site) -> Result<(), Trouble> {
     }
     site.freeze_axes(rows, [0], "deals rows out to experts");
     site.freeze_axes(experts, [0], "picks experts by number");
-    let zero = site.zero_argument("self") || site.zero_argument("mat2");
+    let zero = [site.zero_argument("self"), site.zero_argument("mat2")];
     site.sum_over(rows.row(1), experts.row(1), zero, SUMS);
     let output = Axes::fixed(vec![rows.shape[0], experts.shape[2]]);
     site.give_tensor(output.with_row(1, experts.row(2).cloned()), left.dtype);
     Ok(())
 }
 
-/// The axes of `left @ right`, as `torch.matmul` defines it for every rank. `zero`: one of them is zero at the channels
+/// The axes of `left @ right`, as `torch.matmul` defines it for every rank. `zero`: whether either is zero at the channels
 /// that go.
-pub(super) fn multiply(site: &mut Site, left: &Axes, right: &Axes, zero: bool) -> Result<Axes, Trouble> {
+pub(super) fn multiply(site: &mut Site, left: &Axes, right: &Axes, zero: [bool; 2]) -> Result<Axes, Trouble> {
     if left.rank() == 0 || right.rank() == 0 {
         return Trouble::new("a product of a tensor without axes");
     }
@@ -167,18 +172,21 @@ pub(super) fn multiply(site: &mut Site, left: &Axes, right: &Axes, zero: bool) -
             left.shape, right.shape
         ));
     }
-    let summed = site.sum_over(
+    if left.rank() > 2 && right.rank() > 2 {
+        let mut product = Product::default();
+        for operand in [left, right] {
+            let (batch, features) = operand.rows.split_at(operand.rank() - 2);
+            product.batch.extend(batch.iter().flatten().cloned());
+            product.features.extend(features.iter().flatten().cloned());
+        }
+        site.labels.note_product(product);
+    }
+    site.sum_over(
         left.row(left_sum),
         right.row(right_sum),
         zero,
         "sums over their product",
     );
-    if right.rank() > 2 {
-        let columns = right.row(right.rank() - 1);
-        for row in summed.iter().chain(columns) {
-            site.labels.note_product(row);
-        }
-    }
     let batch = |axes: &Axes, keep: usize| Axes {
         shape: axes.shape[..axes.rank() - keep].to_vec(),
         rows: axes.rows[..axes.rank() - keep].to_vec(),
@@ -211,33 +219,63 @@ fn product_macs(site: &Site) -> u64 {
         .saturating_mul(left.axes.shape.last().map_or(0, |&n| n as u64))
 }
 
-/// The letters of each operand and of the output of an `einsum` without ellipsis.
+/// The letters of each operand and of the output of an `einsum`; the axes of an ellipsis, which align at the last one,
+/// get letters that no one can write.
 fn equation(site: &Site, ranks: &[usize]) -> Result<(Vec<Vec<char>>, Vec<char>), Trouble> {
     let Fact::Text(text) = site.fact("equation") else {
         return Trouble::new("its equation is not known");
     };
     let text: String = text.chars().filter(|letter| !letter.is_whitespace()).collect();
-    let (operands, output) = match text.split_once("->") {
-        Some((operands, output)) => (operands, Some(output)),
+    let (inputs, output) = match text.split_once("->") {
+        Some((inputs, output)) => (inputs, Some(output)),
         None => (text.as_str(), None),
     };
-    let operands: Vec<Vec<char>> = operands.split(',').map(|letters| letters.chars().collect()).collect();
-    let fits = operands.len() == ranks.len()
-        && operands.iter().zip(ranks).all(|(letters, &rank)| letters.len() == rank)
-        && operands.iter().flatten().all(|letter| letter.is_ascii_alphabetic());
-    if !fits {
+    let inputs: Vec<&str> = inputs.split(',').collect();
+    let written = inputs.iter().copied().chain(output).all(|term| {
+        term.replacen("...", "", 1)
+            .chars()
+            .all(|letter| letter.is_ascii_alphabetic())
+    });
+    let dots: Option<Vec<usize>> = inputs
+        .iter()
+        .zip(ranks)
+        .map(|(term, rank)| match term.split_once("...") {
+            Some((before, after)) => rank.checked_sub(before.len() + after.len()),
+            None => (term.len() == *rank).then_some(0),
+        })
+        .collect();
+    let fits = written && inputs.len() == ranks.len();
+    let Some(dots) = dots.filter(|_| fits) else {
         return Trouble::new(format!("the equation {text} has no rule"));
-    }
-    let once = || {
-        let mut letters: Vec<char> = operands.iter().flatten().copied().collect();
-        letters.sort_unstable();
-        let count = |letter: char| operands.iter().flatten().filter(|&&other| other == letter).count();
-        letters.dedup();
-        letters.retain(|&letter| count(letter) == 1);
-        letters
     };
-    let output = output.map_or_else(once, |output| output.chars().collect());
+    let most = dots.iter().copied().max().unwrap_or(0);
+    let operands: Vec<Vec<char>> = inputs
+        .iter()
+        .zip(dots)
+        .map(|(term, dots)| letters(term, dots))
+        .collect();
+    let output = output.map_or_else(
+        || {
+            let mut once: Vec<char> = operands.iter().flatten().copied().collect();
+            let count = |letter: char| operands.iter().flatten().filter(|&&other| other == letter).count();
+            once.retain(|&letter| letter.is_ascii_alphabetic() && count(letter) == 1);
+            once.sort_unstable();
+            [letters("...", most), once].concat()
+        },
+        |output| letters(output, most),
+    );
     Ok((operands, output))
+}
+
+/// The letters of one term, an ellipsis standing for so many axes.
+fn letters(term: &str, dots: usize) -> Vec<char> {
+    let dotted = (0..dots as u32)
+        .rev()
+        .filter_map(|at| char::from_u32('\u{e000}' as u32 + at));
+    match term.split_once("...") {
+        Some((before, after)) => before.chars().chain(dotted).chain(after.chars()).collect(),
+        None => term.chars().collect(),
+    }
 }
 
 /// A product over named axes: what carries one letter goes together, and letters that the output lacks are summed over.
@@ -246,33 +284,50 @@ fn einsum(site: &mut Site) -> Result<(), Trouble> {
     let ranks: Vec<usize> = tensors.iter().map(|tensor| tensor.axes.rank()).collect();
     let (operands, output) = equation(site, &ranks)?;
     let zeros = site.zero_items("tensors");
-    let zero = |letter: &char| {
-        operands
-            .iter()
-            .zip(&zeros)
-            .any(|(letters, &zero)| zero && letters.contains(letter))
-    };
-    let mut axes: BTreeMap<char, (usize, Option<Row>)> = BTreeMap::new();
-    for (letters, tensor) in operands.iter().zip(&tensors) {
+    let holders = |letter: char| operands.iter().filter(|letters| letters.contains(&letter)).count();
+    let batch = |letter: char| output.contains(&letter) && holders(letter) > 1;
+    if output.iter().any(|&letter| batch(letter)) {
+        let mut product = Product::default();
+        for (letters, tensor) in operands.iter().zip(&tensors) {
+            for (&letter, row) in letters.iter().zip(&tensor.axes.rows) {
+                let rows = match batch(letter) {
+                    true => &mut product.batch,
+                    false => &mut product.features,
+                };
+                rows.extend(row.clone());
+            }
+        }
+        site.labels.note_product(product);
+    }
+    // Of each letter the extent, the labels, and whether an operand is zero where they go.
+    let mut axes: BTreeMap<char, (usize, Option<Row>, bool)> = BTreeMap::new();
+    for ((letters, tensor), &zero) in operands.iter().zip(&tensors).zip(&zeros) {
         for (axis, letter) in letters.iter().enumerate() {
             let (extent, row) = (tensor.axes.shape[axis], tensor.axes.row(axis).cloned());
+            let zero = zero && row.as_ref().is_some_and(|row| !site.labels.is_stretched(row));
             let joined = match axes.get(letter).cloned() {
-                None => (extent, row),
-                Some((known, other)) if known == extent => (
-                    extent,
-                    match output.contains(letter) {
-                        true => site.join(other.as_ref(), row.as_ref(), "multiplies them one by one"),
-                        false => site.sum_over(other.as_ref(), row.as_ref(), zero(letter), "sums over their product"),
-                    },
-                ),
+                None | Some((1, ..)) => (extent, row, zero),
+                Some(known) if extent == 1 => known,
+                Some((known, other, also)) if known == extent => {
+                    let (one, two) = (other.as_ref(), row.as_ref());
+                    let row = match output.contains(letter) {
+                        true => site.join(one, two, "multiplies them one by one"),
+                        false => site.sum_over(one, two, [also, zero], "sums over their product"),
+                    };
+                    (extent, row, also || zero)
+                }
                 Some(_) => return Trouble::new(format!("axis {letter} has two sizes")),
             };
             axes.insert(*letter, joined);
         }
     }
-    // A letter that only one operand has and the output lacks is reduced.
-    for (letter, (_, row)) in &axes {
-        let times = operands.iter().flatten().filter(|other| *other == letter).count();
+    // A letter that only one operand has, but for those with one position of it, and that the output lacks is reduced.
+    for (letter, (extent, row, _)) in &axes {
+        let mut times = 0;
+        for (letters, tensor) in operands.iter().zip(&tensors) {
+            let held = letters.iter().zip(&tensor.axes.shape);
+            times += held.filter(|&held| held == (letter, extent)).count();
+        }
         if let (1, false, Some(row)) = (times, output.contains(letter), row) {
             let why = site.why("reduces over them");
             site.labels.freeze(row, why);
@@ -280,7 +335,7 @@ fn einsum(site: &mut Site) -> Result<(), Trouble> {
     }
     let mut result = Axes::fixed(Vec::new());
     for letter in output {
-        let Some((extent, row)) = axes.get(&letter).cloned() else {
+        let Some((extent, row, _)) = axes.get(&letter).cloned() else {
             return Trouble::new(format!("axis {letter} of the output is in no operand"));
         };
         result.shape.push(extent);
@@ -300,12 +355,10 @@ fn einsum_macs(site: &Site) -> u64 {
     };
     let mut extents: BTreeMap<char, u64> = BTreeMap::new();
     for (letters, tensor) in operands.iter().zip(&tensors) {
-        extents.extend(
-            letters
-                .iter()
-                .copied()
-                .zip(tensor.axes.shape.iter().map(|&extent| extent as u64)),
-        );
+        for (letter, extent) in letters.iter().zip(&tensor.axes.shape) {
+            let known = extents.entry(*letter).or_default();
+            *known = (*known).max(*extent as u64);
+        }
     }
     extents.into_values().fold(1, u64::saturating_mul)
 }

@@ -1,16 +1,22 @@
 //! Operators that pick elements by number, or write them by number: look-ups in tables and indexing by tensors.
 
 use super::elementwise::broadcast;
-use super::{Fact, Op, Site, TensorFact, Trouble, Zeros};
+use super::site::wrap_axis;
+use super::{Fact, Op, Site, Sizes, TensorFact, Trouble, Zeros};
+use crate::graph::{Arg, Def, Graph, Node, ValueId};
 use crate::labels::{Axes, Row};
-use crate::tensor::DType;
+use crate::tensor::{DType, Tensor};
 
 pub(super) const OPS: &[Op] = &[
     Op::new("aten::embedding", embedding).zero(Zeros::Weight),
     Op::new("aten::gather", gather),
     Op::new("aten::take_along_dim", gather),
-    Op::new("aten::index_select", index_select).zero(Zeros::First),
-    Op::new("aten::index", index).zero(Zeros::First),
+    Op::new("aten::index_select", index_select)
+        .sized(&[Sizes::Picked("index")])
+        .zero(Zeros::First),
+    Op::new("aten::index", index)
+        .sized(&[Sizes::Picked("indices")])
+        .zero(Zeros::First),
     Op::new("aten::take", gather),
     Op::new("aten::index_put", index_put),
     Op::new("aten::index_add", index_write),
@@ -23,6 +29,43 @@ pub(super) const OPS: &[Op] = &[
 ];
 
 const PICKS: &str = "picks elements by number";
+
+/// The axis that an operator picks positions of by numbers that stand in the graph, and the numbers, counted from the
+/// front; none where it picks of several axes, or the numbers are computed.
+pub(crate) fn picked(graph: &Graph, node: &Node, shape: &[usize]) -> Option<(usize, Vec<usize>)> {
+    let (axis, value) = match node.arg("indices") {
+        Some(Arg::List(items)) => {
+            let mut named = items.iter().enumerate().filter(|(_, item)| **item != Arg::None);
+            match (named.next(), named.next()) {
+                (Some((axis, Arg::Value(value))), None) => (axis, *value),
+                _ => return None,
+            }
+        }
+        _ => {
+            let axis = wrap_axis(node.arg("dim")?.as_int()?, shape.len()).ok()?;
+            (axis, node.value("index")?)
+        }
+    };
+    let extent = *shape.get(axis)?;
+    let numbers = written(graph, value)?;
+    let whole = numbers.shape().len() == 1 && matches!(numbers.dtype(), DType::I64 | DType::I32);
+    let from_front = |at: i64| usize::try_from(if at < 0 { at + extent as i64 } else { at }).ok();
+    let positions: Option<Vec<usize>> = numbers.to_i64().into_iter().map(from_front).collect();
+    positions
+        .filter(|positions| whole && positions.iter().all(|&at| at < extent))
+        .map(|positions| (axis, positions))
+}
+
+/// A constant, also behind a cast.
+fn written(graph: &Graph, value: ValueId) -> Option<&Tensor> {
+    match graph.value(value).def {
+        Def::Constant(at) => graph.constants.get(at as usize),
+        Def::Node { node, .. } if graph.node(node).op == "aten::to" => {
+            written(graph, graph.node(node).args.first()?.1.as_value()?)
+        }
+        _ => None,
+    }
+}
 
 /// Rows of a table: its columns are the output's last axis, behind those of the numbers, and no row may go.
 fn embedding(site: &mut Site) -> Result<(), Trouble> {
@@ -89,6 +132,9 @@ fn index(site: &mut Site) -> Result<(), Trouble> {
     if indices.iter().any(is_mask) {
         return Trouble::new("picks elements by a mask");
     }
+    if known(site, &input) {
+        return Ok(());
+    }
     let axes = pick(site, &input, &indices)?;
     site.give_tensor(axes, input.dtype);
     Ok(())
@@ -98,10 +144,33 @@ fn is_mask(fact: &Fact) -> bool {
     matches!(fact, Fact::Tensor(index) if matches!(index.dtype, DType::Bool | DType::U8))
 }
 
+/// Picks along one axis by numbers that can be written anew when the axis has shrunk.
+fn known(site: &mut Site, input: &TensorFact) -> bool {
+    let Some((axis, positions)) = picked(site.graph, site.node, &input.axes.shape) else {
+        return false;
+    };
+    let Some(row) = input.axes.row(axis).cloned() else {
+        return false;
+    };
+    let kept: Row = positions.iter().map(|&at| row[at]).collect();
+    if kept.len() == 1 {
+        let why = site.why("takes one of them");
+        site.labels.freeze(&kept, why);
+    }
+    let mut axes = input.axes.clone();
+    axes.shape[axis] = kept.len();
+    axes.rows[axis] = None;
+    site.give_tensor(axes.with_row(axis, Some(kept)), input.dtype);
+    true
+}
+
 /// Positions of one axis by number.
 fn index_select(site: &mut Site) -> Result<(), Trouble> {
     let input = site.tensor("self")?;
     let axis = site.axis("dim", input.axes.rank())?;
+    if known(site, &input) {
+        return Ok(());
+    }
     let mut indices = vec![Fact::None; axis];
     indices.push(site.fact("index"));
     let axes = pick(site, &input, &indices)?;

@@ -21,9 +21,11 @@ mod reduce;
 mod run;
 mod scalar;
 mod site;
+mod stretch;
 mod zeros;
 
 pub use fact::{Fact, Number, TensorFact};
+pub(crate) use lookup::picked;
 pub use site::{Choices, Site, Trouble};
 pub(crate) use site::{elements, site_for, wrap_axis};
 pub use zeros::{Trait, Zeros};
@@ -66,6 +68,10 @@ pub enum Sizes {
     ConvGroups(&'static str),
     /// The extents into which one axis is split (`unflatten`).
     Unflatten { sizes: &'static str, axis: &'static str },
+    /// How often each axis is repeated, or one axis.
+    Times(&'static str),
+    /// Positions of an axis that are picked by number.
+    Picked(&'static str),
     /// Amounts added before and after the last axes (`pad`).
     Padding(&'static str),
     /// A scale that, left out, would follow the size of the query's last axis.
@@ -111,7 +117,7 @@ impl Op {
     }
 }
 
-const FAMILIES: [&[Op]; 14] = [
+const FAMILIES: [&[Op]; 15] = [
     convolution::OPS,
     linear::OPS,
     attention::OPS,
@@ -121,6 +127,7 @@ const FAMILIES: [&[Op]; 14] = [
     elementwise::OPS,
     reduce::OPS,
     moves::OPS,
+    stretch::OPS,
     parts::OPS,
     run::OPS,
     lookup::OPS,

@@ -37,13 +37,6 @@ pub(super) const OPS: &[Op] = &[
     Op::new("aten::mT", transpose).zero(Zeros::First),
     Op::new("aten::t", transpose).zero(Zeros::First),
     Op::new("aten::numpy_T", permute).zero(Zeros::First),
-    Op::new("aten::expand", expand)
-        .sized(&[Sizes::Output("size")])
-        .zero(Zeros::First),
-    Op::new("aten::expand_as", expand).zero(Zeros::First),
-    Op::new("aten::broadcast_to", expand)
-        .sized(&[Sizes::Output("size")])
-        .zero(Zeros::First),
     Op::new("aten::roll", roll).zero(Zeros::First),
     Op::new("aten::col2im", fold).zero(Zeros::First),
     Op::new("aten::cat", cat).zero(Zeros::Each),
@@ -89,7 +82,7 @@ fn resolve(asked: &[i64], elements: usize) -> Result<Vec<usize>, Trouble> {
 
 fn to_shape(site: &mut Site, input: TensorFact, shape: Vec<usize>) -> Result<(), Trouble> {
     let why = site.why(MOVES);
-    let axes = reshape(&input.axes, &shape, site.choices.split, site.labels, why);
+    let axes = reshape(&input.axes, &shape, site.choices.keep, site.labels, why);
     site.give_tensor(axes, input.dtype);
     Ok(())
 }
@@ -110,7 +103,7 @@ fn reshaped_as(site: &mut Site) -> Result<(), Trouble> {
     let asked: Vec<i64> = like.shape.iter().map(|&extent| extent as i64).collect();
     let shape = resolve(&asked, input.axes.shape.iter().product())?;
     let why = site.why(MOVES);
-    let mut axes = reshape(&input.axes, &shape, site.choices.split, site.labels, why);
+    let mut axes = reshape(&input.axes, &shape, site.choices.keep, site.labels, why);
     // The other tensor says the shape, so that both shrink together.
     for axis in 0..axes.rank() {
         let row = site.join(axes.row(axis), like.row(axis), "takes its shape from another tensor");
@@ -254,53 +247,6 @@ fn fold(site: &mut Site) -> Result<(), Trouble> {
     shape.extend(size.iter().map(|&extent| extent.max(0) as usize));
     let output = Axes::fixed(shape).with_row(0, input.axes.row(0).cloned());
     site.give_tensor(output.with_row(1, channels), input.dtype);
-    Ok(())
-}
-
-fn expand(site: &mut Site) -> Result<(), Trouble> {
-    let input = input(site)?;
-    let asked: Vec<i64> = match site.node.short() {
-        "expand_as" => site
-            .tensor("other")?
-            .axes
-            .shape
-            .iter()
-            .map(|&extent| extent as i64)
-            .collect(),
-        _ => site.ints("size")?,
-    };
-    let Some(added) = asked.len().checked_sub(input.axes.rank()) else {
-        return Trouble::new("expands to fewer axes");
-    };
-    let mut output = Axes::fixed(vec![1; asked.len()]);
-    for (axis, &extent) in asked.iter().enumerate() {
-        let own = axis
-            .checked_sub(added)
-            .map(|own| (input.axes.shape[own], input.axes.rows[own].clone()));
-        match own {
-            Some((known, row)) if known != 1 || extent < 0 => {
-                output.shape[axis] = known;
-                output.rows[axis] = row;
-            }
-            _ => output.shape[axis] = extent.max(0) as usize,
-        }
-    }
-    // The stretched axes follow the tensor that gave the size, which may shrink.
-    if let Ok(other) = site.tensor("other") {
-        for axis in 0..output.rank() {
-            let own = axis.checked_sub(added).map_or(1, |own| input.axes.shape[own]);
-            output.rows[axis] = if own == 1 {
-                other.axes.rows[axis].clone()
-            } else {
-                site.join(
-                    output.row(axis),
-                    other.axes.row(axis),
-                    "takes its shape from another tensor",
-                )
-            };
-        }
-    }
-    site.give_tensor(output, input.dtype);
     Ok(())
 }
 

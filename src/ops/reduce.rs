@@ -100,8 +100,12 @@ fn reduce(site: &mut Site) -> Result<(Axes, DType), Trouble> {
         // Norms written by hand are made of these.
         let rows = over.iter().filter_map(|&axis| input.axes.row(axis));
         rows.for_each(|row| site.labels.note_mixed(row));
-    } else if !loses_zeros(site) {
-        site.freeze_axes(&input.axes, over.iter().copied(), OVER);
+    } else {
+        // A stretched axis holds one position's values all along, whatever is zero elsewhere.
+        let exact = loses_zeros(site);
+        let stays = |axis: &usize| !exact || input.axes.row(*axis).is_some_and(|row| site.labels.is_stretched(row));
+        let kept: Vec<usize> = over.iter().copied().filter(stays).collect();
+        site.freeze_axes(&input.axes, kept, OVER);
     }
     Ok((without(&input.axes, &over, site.flag("keepdim")), input.dtype))
 }

@@ -17,9 +17,6 @@ pub(super) const OPS: &[Op] = &[
     Op::new("aten::diagonal", run).zero(Zeros::First),
     Op::new("aten::im2col", windows).zero(Zeros::First),
     Op::new("aten::flip", run).zero(Zeros::First),
-    Op::new("aten::repeat", run).zero(Zeros::First),
-    Op::new("aten::tile", run).zero(Zeros::First),
-    Op::new("aten::repeat_interleave", run).zero(Zeros::First),
     Op::new("aten::channel_shuffle", shuffled).zero(Zeros::First),
     Op::new("aten::pixel_shuffle", pixels_apart).zero(Zeros::First),
     Op::new("aten::pixel_unshuffle", pixels_together).zero(Zeros::First),
@@ -172,7 +169,7 @@ pub(super) fn run(site: &mut Site) -> Result<(), Trouble> {
         if labelled.is_empty() {
             break;
         }
-        if let Some((axis, row)) = from_elements(&result, site.choices.split, site.labels, why) {
+        for (axis, row) in from_elements(&result, site.choices.keep, site.labels, why) {
             if axes.rows[axis].is_some() {
                 let why = site.why("merges it with another axis that may shrink");
                 site.labels.freeze(&row, why);

@@ -68,9 +68,9 @@ fn dim(site: &mut Site) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Numbers made from sizes keep what they were, and this one follows the batch too: nothing of it may go.
+/// Numbers made from sizes keep what they were. That of a value of the batch follows the batch too: nothing of it may go.
 fn numel(site: &mut Site) -> Result<(), Trouble> {
-    if let Fact::Tensor(tensor) = first(site) {
+    if let (Fact::Tensor(tensor), false) = (first(site), site.reads_fixed()) {
         let why = site.why("counts its elements");
         tensor.axes.freeze(site.labels, why);
     }

@@ -2,7 +2,7 @@
 
 use super::{Fact, Number, TensorFact, Trait};
 use crate::graph::{Arg, Evaluate, Graph, Node, NodeId, ParamId, ValueId};
-use crate::labels::{Axes, Label, Labels, MOST_ELEMENTS, Reason, Row, Split};
+use crate::labels::{Axes, Keep, Label, Labels, MOST_ELEMENTS, Reason, Row};
 use crate::tensor::{DType, Tensor, WeightError};
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
@@ -20,6 +20,9 @@ impl Trouble {
 
 /// No value holds more elements: not even the sizes of a larger one can be told without overflowing.
 const MOST_IN_A_VALUE: usize = 1 << 40;
+
+/// An axis of more positions is none of channels.
+const MOST_CHANNELS: usize = 1 << 20;
 
 /// Strides, paddings and kernels are smaller.
 const MOST_STEP: i64 = 1 << 20;
@@ -49,7 +52,7 @@ pub struct Site<'a> {
     pub(super) traits: &'a [Trait],
     pub labels: &'a mut Labels,
     pub(super) evaluator: &'a dyn Evaluate,
-    pub choices: Choices,
+    pub choices: Choices<'a>,
     /// Why the first weight whose values were asked for and could not be had.
     damage: OnceCell<WeightError>,
     outputs: Vec<Fact>,
@@ -57,9 +60,9 @@ pub struct Site<'a> {
 
 /// How a rule decides where it may decide in several ways.
 #[derive(Clone, Copy, Debug)]
-pub struct Choices {
-    /// How an axis that the node splits keeps its labels.
-    pub split: Split,
+pub struct Choices<'a> {
+    /// Which axis keeps its labels where the node can keep those of one only.
+    pub keep: &'a Keep,
     /// Whether norms that mix channels leave them prunable (`approximate: true`).
     pub approximate: bool,
     /// Whether the groups of a convolution must read the same positions.
@@ -76,7 +79,7 @@ pub(crate) fn site_for<'a>(
     traits: &'a [Trait],
     labels: &'a mut Labels,
     evaluator: &'a dyn Evaluate,
-    choices: Choices,
+    choices: Choices<'a>,
 ) -> Site<'a> {
     Site {
         graph,
@@ -334,7 +337,11 @@ impl Site<'_> {
         match (a, b) {
             (Some(a), Some(b)) => {
                 self.labels.unite_rows(a, b, why);
-                Some(a.clone())
+                Some(if self.labels.is_stretched(a) {
+                    b.clone()
+                } else {
+                    a.clone()
+                })
             }
             (Some(row), None) | (None, Some(row)) => {
                 self.labels.freeze(
@@ -344,7 +351,7 @@ impl Site<'_> {
                         ..why
                     },
                 );
-                None
+                self.labels.traces().then(|| row.clone())
             }
             (None, None) => None,
         }
@@ -365,10 +372,14 @@ impl Site<'_> {
         if extent == 0 || extent * blocks != row.len() {
             return Trouble::new(format!("{} positions do not form {blocks} equal blocks", row.len()));
         }
-        for at in extent..row.len() {
-            self.labels.unite(row[at % extent], row[at], why);
+        let mut block = row[..extent].to_vec();
+        for (at, &label) in row.iter().enumerate().skip(extent) {
+            self.labels.unite(row[at % extent], label, why);
+            if self.labels.is_stretched(&[label]) {
+                block[at % extent] = label;
+            }
         }
-        Ok(row[..extent].to_vec())
+        Ok(block)
     }
 
     /// Holds the rows of the outputs against their shapes, after the rule has run. The last position of an axis cannot go,
@@ -381,6 +392,18 @@ impl Site<'_> {
             .try_for_each(|output| settle(output, self.labels, why));
         self.outputs = outputs;
         settled
+    }
+
+    /// The labels of an axis that can be of any length: none where there is one position, or more than any channels.
+    pub fn anything(&mut self, extent: usize) -> Option<Row> {
+        let may = (2..MOST_CHANNELS).contains(&extent) && self.labels.room(extent);
+        may.then(|| self.labels.fresh(extent).into())
+    }
+
+    /// As `anything`, of an axis that holds one position's values all along: they are zero at none of them.
+    pub fn stretched(&mut self, extent: usize) -> Option<Row> {
+        let may = (2..MOST_CHANNELS).contains(&extent) && self.labels.room(extent);
+        may.then(|| self.labels.stretched(extent).into())
     }
 
     /// Sets the outputs.

@@ -5,7 +5,8 @@
 //! what it sums over.
 //!
 //! That a value is zero where *its own* labels go says nothing of labels that the result has from elsewhere: every claim
-//! is held against the rows of the result.
+//! is held against the rows of the result. A stretched axis (`expand`) is no part of any claim: its values are one
+//! position's all along, and zero nowhere.
 
 use super::{Fact, Site};
 use crate::graph::{Arg, ValueId};
@@ -69,9 +70,16 @@ impl Site<'_> {
     }
 
     /// Ties what a product sums over, position by position. Where no factor is zero at the channels that go, the terms
-    /// that they add would be lost with them.
-    pub(super) fn sum_over(&mut self, a: Option<&Row>, b: Option<&Row>, zero: bool, what: &'static str) -> Option<Row> {
-        if zero {
+    /// that they add would be lost with them. `zero`: whether either is, where its labels go.
+    pub(super) fn sum_over(
+        &mut self,
+        a: Option<&Row>,
+        b: Option<&Row>,
+        zero: [bool; 2],
+        what: &'static str,
+    ) -> Option<Row> {
+        let stretched = |row: Option<&Row>| row.is_some_and(|row| self.labels.is_stretched(row));
+        if (zero[0] && !stretched(a)) || (zero[1] && !stretched(b)) {
             return self.join(a, b, what);
         }
         let why = self.why("sums over values that are not zero where a channel is");
@@ -85,11 +93,11 @@ impl Site<'_> {
         row.iter().any(|&label| self.labels.find(label) != FROZEN)
     }
 
-    /// The rows of a value any of which may lose positions.
+    /// The rows of a value any of which may lose positions; not those of stretched axes.
     fn live_rows(&self, fact: &Fact) -> Vec<Row> {
         let mut rows = Vec::new();
         each_tensor(fact, &mut |axes| rows.extend(axes.rows.iter().flatten().cloned()));
-        rows.retain(|row| self.live(row));
+        rows.retain(|row| self.live(row) && !self.labels.is_stretched(row));
         rows
     }
 
@@ -118,7 +126,8 @@ impl Site<'_> {
         let mut all = true;
         for output in self.outputs() {
             each_tensor(output, &mut |axes| {
-                for axis in (0..axes.rank()).filter(|&axis| axes.row(axis).is_some_and(|row| self.live(row))) {
+                let counts = |row: &Row| self.live(row) && !self.labels.is_stretched(row);
+                for axis in (0..axes.rank()).filter(|&axis| axes.row(axis).is_some_and(counts)) {
                     // Axes are aligned at the last one; a tensor that is stretched along an axis has no row there.
                     let from_last = axes.rank() - axis;
                     let zero = tensors.iter().map(|&value| match self.fact_of(value) {
@@ -128,7 +137,7 @@ impl Site<'_> {
                                 .rank()
                                 .checked_sub(from_last)
                                 .and_then(|axis| own.axes.row(axis));
-                            self.zero(value) && own.is_some()
+                            self.zero(value) && own.is_some_and(|row| !self.labels.is_stretched(row))
                         }
                         _ => false,
                     });

@@ -69,6 +69,12 @@ impl Shrunk<'_> {
                     None => _ = self.lists.insert(out, sizes),
                 }
             }
+            "aten::numel" => {
+                if let (Some(_), Some(shape)) = (self.sizes(input), self.walked.fact(input).shape()) {
+                    let elements: usize = shape.iter().product();
+                    self.alone.insert(out, elements as i64);
+                }
+            }
             "aten::slice" => {
                 let (Some(sizes), Fact::List(kept)) = (self.lists.get(&input), self.walked.fact(out)) else {
                     return;

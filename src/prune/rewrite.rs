@@ -4,9 +4,10 @@
 //! value (`numbers`).
 
 use super::{PruneError, Removal, numbers};
-use crate::graph::{Arg, Graph, Node};
+use crate::graph::{Arg, Def, Graph, Node, Type};
 use crate::labels::Axes;
 use crate::ops::{self, Fact, Sizes};
+use crate::tensor::Tensor;
 use crate::topology::{Walked, place};
 
 pub(super) fn sizes(walked: &Walked, removal: &Removal, graph: &mut Graph) -> Result<(), PruneError> {
@@ -21,7 +22,9 @@ pub(super) fn sizes(walked: &Walked, removal: &Removal, graph: &mut Graph) -> Re
             node: &walked.graph.nodes[index],
         };
         for &sizes in op.sizes {
-            if let Err(message) = rewriter.apply(sizes, &mut graph.nodes[index]) {
+            if let Sizes::Picked(name) = sizes {
+                rewriter.renumber(name, graph, index);
+            } else if let Err(message) = rewriter.apply(sizes, &mut graph.nodes[index]) {
                 let id = crate::graph::NodeId(index as u32);
                 return Err(PruneError::Unfit {
                     place: place(walked.graph, id),
@@ -215,6 +218,32 @@ impl Rewriter<'_> {
                     }
                 }
             }
+            Sizes::Times(name) => {
+                let (Some(input), Some(output)) = (self.input(), self.output()) else {
+                    return Ok(());
+                };
+                let added = output.rank() - input.rank().min(output.rank());
+                let single = |axis: usize| axis < added || input.shape.get(axis - added) == Some(&1);
+                if let Some(Arg::List(items)) = node.arg(name) {
+                    let first = output.rank() - items.len().min(output.rank());
+                    for axis in (first..output.rank()).filter(|&axis| single(axis) && self.shrinks(output, axis)) {
+                        set_item(node, name, axis - first, self.kept(output, axis).len());
+                    }
+                    return Ok(());
+                }
+                let axis = self.axis("dim", output.rank())?;
+                if self.shrinks(output, axis) {
+                    let extent = Arg::Int(self.kept(output, axis).len() as i64);
+                    if let Some(slot) = set(node, name).filter(|_| single(axis)) {
+                        *slot = extent.clone();
+                    }
+                    if let Some(slot) = set(node, "output_size").filter(|slot| **slot != Arg::None) {
+                        *slot = extent;
+                    }
+                }
+            }
+            // They stand in a constant of the graph.
+            Sizes::Picked(_) => {}
             Sizes::Padding(name) => {
                 let Some(output) = self.output() else { return Ok(()) };
                 let Some(amounts) = node.arg(name).and_then(Arg::as_ints) else {
@@ -255,6 +284,30 @@ impl Rewriter<'_> {
                 .map(|item| item.as_tensor().map(|tensor| &tensor.axes))
                 .collect(),
             _ => None,
+        }
+    }
+
+    /// Positions picked by number, counted among those that are left.
+    fn renumber(&self, name: &str, graph: &mut Graph, node: usize) {
+        let (Some(input), Some(output)) = (self.input(), self.output()) else {
+            return;
+        };
+        let Some((axis, positions)) = ops::picked(self.walked.graph, self.node, &input.shape) else {
+            return;
+        };
+        if !self.shrinks(input, axis) {
+            return;
+        }
+        let (left, taken) = (self.kept(input, axis), self.kept(output, axis));
+        let renumbered = taken.iter().filter_map(|&at| left.binary_search(&positions[at]).ok());
+        let numbers: Vec<i64> = renumbered.map(|at| at as i64).collect();
+        graph.constants.push(Tensor::from_i64([numbers.len()], &numbers));
+        let def = Def::Constant(graph.constants.len() as u32 - 1);
+        let value = graph.add_value(format!("left_{node}"), Type::Tensor, def);
+        match set(&mut graph.nodes[node], name) {
+            Some(Arg::List(items)) => items[axis] = Arg::Value(value),
+            Some(slot) => *slot = Arg::Value(value),
+            None => {}
         }
     }
 

@@ -116,7 +116,7 @@ impl Stage for Dependencies {
             outcome.files.insert(name.into(), bytes);
         }
         let mut coupling = topology::coupling(&mut walked);
-        if coupling.groups.iter().any(|group| group.heads.is_some()) {
+        if !walked.head_splits.is_empty() {
             let other = match self.step.heads {
                 HeadCut::Within => HeadCut::Whole,
                 HeadCut::Whole => HeadCut::Within,

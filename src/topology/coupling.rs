@@ -5,7 +5,7 @@ use super::explain::why_frozen;
 use super::layers::{Known, Layer};
 use super::walk::Walked;
 use crate::graph::Issue;
-use crate::labels::{FROZEN, Label, Paths, Reason, Split};
+use crate::labels::{FROZEN, Label, Paths, Reason, Side, Split};
 use serde::Serialize;
 use std::collections::BTreeSet;
 
@@ -157,27 +157,25 @@ fn group(walked: &Walked, known: &Known, mixed: &BTreeSet<Label>, alike: Alike) 
 
 /// The split into heads of which these units are the parts that kept their labels.
 fn heads(walked: &Walked, own: &BTreeSet<Label>) -> Option<Heads> {
-    let parts = walked.labels.parts().iter().find(|parts| {
-        walked.head_splits.contains(&parts.node)
-            && parts.row.iter().any(|&label| own.contains(&walked.labels.find(label)))
+    let (node, split) = walked.labels.choices().iter().find_map(|choice| {
+        let split = walked.head_splits.get(&choice.node)?;
+        let mut row = choice.row.iter().map(|&label| walked.labels.find(label));
+        (choice.side == Side::Split && row.any(|root| own.contains(&root))).then_some((choice.node, split))
     })?;
-    let node = walked.graph.node(parts.node);
-    let ([.., count, size], [.., axis, _]) = (&parts.extents[..], &parts.axes[..]) else {
-        return None;
-    };
+    let node = walked.graph.node(node);
     Some(Heads {
         cut: if walked.heads == Split::Whole {
             "whole"
         } else {
             "within"
         },
-        count: *count,
-        size: *size,
+        count: split.count,
+        size: split.size,
         node: node
             .outputs
             .first()
             .map_or_else(String::new, |&out| walked.graph.value(out).name.clone()),
-        axis: *axis,
+        axis: split.axis,
         scope: node.scope.clone(),
     })
 }

@@ -5,10 +5,10 @@
 
 use super::walk::{Options, Walked, constant, step};
 use crate::graph::{Arg, Declare, Def, Evaluate, Graph, Known, Node, Sizes, Type, ValueId, graph_leaves};
-use crate::labels::{Labels, Split};
+use crate::labels::{Keep, Labels, Split};
 use crate::ops::{Fact, Number, Trait};
 use crate::tensor::DType;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 /// The batch sizes at which the graph is walked.
 const BATCHES: [usize; 2] = [2, 3];
@@ -90,7 +90,7 @@ impl Growing<'_> {
                 macs: std::mem::take(&mut state.macs),
                 issues: Vec::new(),
                 heads: Split::Within,
-                head_splits: BTreeSet::new(),
+                head_splits: BTreeMap::new(),
                 // The walk over the whole graph tells it.
                 damage: None,
             };
@@ -99,7 +99,14 @@ impl Growing<'_> {
             walked.macs.resize(graph.nodes.len(), 0);
             for (id, node) in graph.nodes_from(self.done) {
                 node.reads().into_iter().for_each(|value| load(&mut walked, value));
-                step(&mut walked, id, node, Split::Within, &options, self.declared.evaluator);
+                step(
+                    &mut walked,
+                    id,
+                    node,
+                    &Keep::default(),
+                    &options,
+                    self.declared.evaluator,
+                );
             }
             *state = State {
                 facts: walked.facts,

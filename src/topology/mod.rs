@@ -8,6 +8,7 @@ mod coupling;
 mod declared;
 mod explain;
 mod flops;
+mod heads;
 #[cfg(test)]
 mod layer_tests;
 mod layers;
@@ -24,6 +25,7 @@ pub use explain::{
     explain, place, ranges, shape,
 };
 pub use flops::{Cost, Flops, flops};
+pub use heads::HeadSplit;
 pub use layers::{Layer, LayerKind, all_layers, layers};
 pub use nni::{NniSets, nni_sets};
 pub use sets::{channel_sets, conv_group_multiples, input_channel_sets};

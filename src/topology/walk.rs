@@ -1,17 +1,19 @@
-//! One walk over a graph: every operator's rule in order, with labels, shapes and costs as the result.
+//! A walk over a graph: every operator's rule in order, with labels, shapes and costs as the result. It is done again
+//! where it teaches something about an earlier choice (`heads`).
 
+use super::heads::{HeadSplit, Heads, Kept};
 use crate::graph::{Arg, Def, Evaluate, Graph, Issue, Node, NodeId, Type, ValueId};
-use crate::labels::{Axes, FROZEN, Label, Labels, MOST_ELEMENTS, Reason, Split};
+use crate::labels::{Axes, FROZEN, Keep, Label, Labels, MOST_ELEMENTS, Reason, Split};
 use crate::ops::{self, Choices, Fact, Number, TensorFact, Trait, Trouble, Zeros};
 use crate::tensor::{DType, Tensor, WeightError};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a walk is told beside the graph.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Shape of each model input, batch axis included.
     pub inputs: Vec<(Vec<usize>, DType)>,
-    /// How the axis of an attention's heads keeps its labels.
+    /// How attention heads are cut.
     pub heads: Split,
     /// Leave channels prunable that a norm mixes.
     pub approximate: bool,
@@ -60,7 +62,7 @@ pub struct Walked<'g> {
     /// How attention heads may be cut.
     pub heads: Split,
     /// The nodes that split channels into attention heads.
-    pub head_splits: BTreeSet<NodeId>,
+    pub head_splits: BTreeMap<NodeId, HeadSplit>,
 }
 
 impl Walked<'_> {
@@ -77,51 +79,52 @@ impl Walked<'_> {
 /// Walks a graph from inputs of the given shapes. A node without a rule, or whose rule cannot say, freezes what it reads
 /// and is listed as an issue; its outputs' shapes come from running it, where the evaluator can.
 pub fn walk<'g>(graph: &'g Graph, options: &Options, evaluator: &dyn Evaluate) -> Walked<'g> {
-    let mut within = walk_once(graph, options, evaluator, &BTreeSet::new());
-    within.head_splits = head_splits(&within.labels);
-    match options.heads {
-        Split::Within => within,
-        Split::Whole => walk_once(graph, options, evaluator, &within.head_splits),
+    let labels = || match options.every_reason {
+        true => Labels::with_every_union(),
+        false => Labels::default(),
+    };
+    let mut kept = Kept::default();
+    let mut walked = walk_once(graph, options, evaluator, &kept, labels());
+    let mut heads = Heads::default();
+    if !walked.labels.products().is_empty() && !walked.labels.choices().is_empty() {
+        heads = Heads::of(&walk_once(graph, options, evaluator, &kept, Labels::tracing()));
     }
+    let mut differs = kept.cut(&heads, options.heads);
+    for _ in 0..ROUNDS {
+        if differs {
+            drop(walked);
+            walked = walk_once(graph, options, evaluator, &kept, labels());
+        }
+        differs = kept.again(&walked.labels);
+        if !differs {
+            break;
+        }
+    }
+    walked.head_splits = heads.splits;
+    walked
 }
 
-/// The nodes that split channels into attention heads: what they kept meets itself in a product of activations.
-fn head_splits(labels: &Labels) -> BTreeSet<NodeId> {
-    let products: BTreeSet<(Label, usize)> = labels
-        .products()
-        .iter()
-        .map(|&(label, extent)| (labels.find(label), extent))
-        .filter(|&(root, _)| root != FROZEN)
-        .collect();
-    // The split that leaves features of a head; one into queries, keys and values before it leaves more.
-    let splits = labels.parts().iter().filter(|parts| {
-        let extent = parts.row.len();
-        let mut row = parts.row.iter();
-        row.any(|&label| products.contains(&(labels.find(label), extent)))
-    });
-    splits.map(|parts| parts.node).collect()
-}
+/// How often choices are made again at most.
+const ROUNDS: usize = 8;
 
 fn walk_once<'g>(
     graph: &'g Graph,
     options: &Options,
     evaluator: &dyn Evaluate,
-    heads: &BTreeSet<NodeId>,
+    kept: &Kept,
+    labels: Labels,
 ) -> Walked<'g> {
+    let none = Keep::default();
     let mut walked = Walked {
         graph,
         facts: vec![Fact::Unknown; graph.values.len()],
         traits: vec![Trait::default(); graph.values.len()],
-        labels: if options.every_reason {
-            Labels::with_every_union()
-        } else {
-            Labels::default()
-        },
+        labels,
         macs: vec![0; graph.nodes.len()],
         issues: graph.issues.clone(),
         damage: None,
         heads: options.heads,
-        head_splits: heads.clone(),
+        head_splits: BTreeMap::new(),
     };
     for (&value, (shape, dtype)) in graph.inputs.iter().zip(&options.inputs) {
         if ops::elements(shape).is_some() {
@@ -132,12 +135,8 @@ fn walk_once<'g>(
         for value in node.reads() {
             load(&mut walked, value);
         }
-        let split = if heads.contains(&id) {
-            options.heads
-        } else {
-            Split::Within
-        };
-        step(&mut walked, id, node, split, options, evaluator);
+        let keep = kept.of(id).unwrap_or(&none);
+        step(&mut walked, id, node, keep, options, evaluator);
     }
     let why = Reason {
         node: None,
@@ -200,7 +199,7 @@ pub(super) fn step(
     walked: &mut Walked,
     id: NodeId,
     node: &Node,
-    split: Split,
+    keep: &Keep,
     options: &Options,
     evaluator: &dyn Evaluate,
 ) {
@@ -213,7 +212,7 @@ pub(super) fn step(
         &mut walked.labels,
         evaluator,
         Choices {
-            split,
+            keep,
             approximate: options.approximate,
             tie_groups: options.tie_groups,
             grouped: options.grouped.contains(&id),
@@ -240,8 +239,8 @@ pub(super) fn step(
             let outputs = stand_ins.unwrap_or_default();
             drop(site);
             // What carries no labels loses none.
-            let harmless =
-                !outputs.contains(&Fact::Unknown) && node.reads().iter().all(|&value| still(walked.fact(value)));
+            let still = |&value: &ValueId| still(walked.fact(value), &walked.labels);
+            let harmless = !outputs.contains(&Fact::Unknown) && node.reads().iter().all(still);
             let why = Reason {
                 node: Some(id),
                 what: "is not understood",
@@ -279,11 +278,15 @@ pub(super) fn step(
     }
 }
 
-/// Whether a value is known and carries no labels.
-fn still(fact: &Fact) -> bool {
+/// Whether a value is known and carries no labels, or only ones that no parameter goes with.
+fn still(fact: &Fact, labels: &Labels) -> bool {
+    let free = |label: &Label| match labels.find(*label) {
+        FROZEN => labels.position(*label).is_none(),
+        root => labels.idle(root),
+    };
     match fact {
-        Fact::Tensor(tensor) => !tensor.axes.labelled(),
-        Fact::List(items) => items.iter().all(still),
+        Fact::Tensor(tensor) => tensor.axes.rows.iter().flatten().all(|row| row.iter().all(free)),
+        Fact::List(items) => items.iter().all(|item| still(item, labels)),
         Fact::Unknown => false,
         _ => true,
     }

@@ -6,7 +6,7 @@
 use secateur::graph::{
     Arg, Def, Evaluate, Graph, Module, Node, NodeId, Output, Param, ParamId, Type, ValueId, resolve,
 };
-use secateur::labels::FROZEN;
+use secateur::labels::{FROZEN, Label};
 use secateur::ops::{self, Fact};
 use secateur::tensor::{DType, Tensor};
 use secateur::topology::{Options, Walked, walk};
@@ -326,7 +326,9 @@ impl<'e> Composer<'e> {
         }
         let live = |axis: &usize| {
             let row = tensor.axes.row(*axis);
-            row.is_some_and(|row| row.iter().any(|&label| walked.labels.find(label) != FROZEN))
+            // What no parameter goes with may stand along the batch.
+            let may = |&label: &Label| walked.labels.find(label) != FROZEN && !walked.labels.idle(label);
+            row.is_some_and(|row| row.iter().any(may))
         };
         let axis = (0..tensor.axes.rank()).find(live)?;
         Some((axis, tensor.axes.shape.clone()))

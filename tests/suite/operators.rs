@@ -57,8 +57,8 @@ fn look(example: &Example, composer: &Composer, evaluator: &dyn secateur::graph:
 /// Operators that have to be run to be labelled need libtorch; all others do without.
 #[test]
 fn every_operator_is_labelled_and_priced() {
-    let runs = "movedim moveaxis rot90 fliplr flipud native_channel_shuffle diagonal flip repeat tile unfold \
-                repeat_interleave channel_shuffle";
+    let runs = "movedim moveaxis rot90 fliplr flipud native_channel_shuffle diagonal flip unfold \
+                channel_shuffle";
     let runs: BTreeSet<&str> = runs.split_whitespace().collect();
     let mut faults = Vec::new();
     for example in examples() {

@@ -59,6 +59,64 @@ const CASES: &[Case] = &[
         &[32],
     ),
     (
+        "a map stretched over channels, summed with others that are not zero where one is",
+        "x = ~1x3x4x4; y = conv2d(input=x, weight=@8x3x1x1); y = sigmoid(self=y); flat = flatten(self=y, start_dim=2);
+         g = conv2d(input=x, weight=@1x3x1x1); g = flatten(self=g, start_dim=2); wide = expand(self=g, size=[-1, 8, -1]);
+         wide = transpose(self=wide, dim0=1, dim1=2); matmul(self=wide, other=flat)",
+        &[],
+    ),
+    (
+        "a map stretched over channels, summed with others that are zero where one is",
+        "x = ~1x3x4x4; y = conv2d(input=x, weight=@8x3x1x1); flat = flatten(self=y, start_dim=2);
+         g = conv2d(input=x, weight=@1x3x1x1); g = flatten(self=g, start_dim=2); wide = expand(self=g, size=[-1, 8, -1]);
+         wide = transpose(self=wide, dim0=1, dim1=2); matmul(self=wide, other=flat)",
+        &[8],
+    ),
+    (
+        "the same, stretched as another tensor is",
+        "x = ~1x3x4x4; y = conv2d(input=x, weight=@8x3x1x1); z = sigmoid(self=y);
+         g = conv2d(input=x, weight=@1x3x1x1); wide = expand_as(self=g, other=y);
+         a = einsum(equation=\"bchw,bchw->bhw\", tensors=[wide, y]); b = einsum(equation=\"bchw,bchw->bhw\", tensors=[wide, z]);
+         add(self=a, other=b)",
+        &[],
+    ),
+    (
+        "a stretched map added to channels is zero at none of them",
+        "x = ~1x3x4x4; y = conv2d(input=x, weight=@8x3x1x1); z = conv2d(input=x, weight=@8x3x1x1); z = sigmoid(self=z);
+         g = conv2d(input=x, weight=@1x3x1x1); wide = repeat(self=g, repeats=[1, 8, 1, 1]); sum = add(self=wide, other=y);
+         einsum(equation=\"bchw,bchw->bhw\", tensors=[sum, z])",
+        &[],
+    ),
+    (
+        "a stretched map times channels is zero where one is",
+        "x = ~1x3x4x4; y = conv2d(input=x, weight=@8x3x1x1); z = conv2d(input=x, weight=@8x3x1x1); z = sigmoid(self=z);
+         g = conv2d(input=x, weight=@1x3x1x1); wide = repeat(self=g, repeats=[1, 8, 1, 1]); gated = mul(self=wide, other=y);
+         einsum(equation=\"bchw,bchw->bhw\", tensors=[gated, z])",
+        &[8],
+    ),
+    (
+        "channels and copies of a map side by side, summed with values that are not zero",
+        "x = ~1x3x4x4; y = conv2d(input=x, weight=@4x3x1x1); z = conv2d(input=x, weight=@8x3x1x1); z = sigmoid(self=z);
+         g = conv2d(input=x, weight=@1x3x1x1); wide = expand(self=g, size=[-1, 4, -1, -1]); both = cat(tensors=[wide, y], dim=1);
+         einsum(equation=\"bchw,bchw->bhw\", tensors=[both, z])",
+        &[],
+    ),
+    (
+        "halves of which one is copies of a map, each summed with channels that are zero where one is",
+        "x = ~1x3x4x4; y = conv2d(input=x, weight=@4x3x1x1); z = conv2d(input=x, weight=@4x3x1x1);
+         g = conv2d(input=x, weight=@1x3x1x1); wide = expand(self=g, size=[-1, 4, -1, -1]); both = cat(tensors=[wide, y], dim=1);
+         left, right = chunk(self=both, chunks=2, dim=1);
+         a = einsum(equation=\"bchw,bchw->bhw\", tensors=[left, z]); b = einsum(equation=\"bchw,bchw->bhw\", tensors=[right, z]);
+         add(self=a, other=b)",
+        &[4],
+    ),
+    (
+        "a table stretched over the samples and a stretched kernel",
+        "x = ~1x3x6x6; y = conv2d(input=x, weight=@8x3x1x1); k = repeat(self=@1x1x3x3, repeats=[8, 1, 1, 1]);
+         conv2d(input=y, weight=k, padding=1, groups=8)",
+        &[8],
+    ),
+    (
         "the place of each channel's largest value, looked up in a table",
         "x = ~1x3x4x4; heat = conv2d(input=x, weight=@8x3x1x1); flat = flatten(self=heat, start_dim=2);
          i = argmax(self=flat, dim=-1); e = embedding(weight=@16x4, indices=i); mean(self=e, dim=[2])",
@@ -427,6 +485,16 @@ const CASES: &[Case] = &[
         "halves by the size of the axis, split",
         "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); n = size(self=x, dim=1); n = floordiv(a=n, b=2); a, b = split_with_sizes(self=x, split_sizes=[n, n], dim=1); conv2d(input=a, weight=@6x4x1x1)",
         &[4, 6],
+    ),
+    (
+        "a sum over one channel stretched over others",
+        "x = ~1x3x4x4; g = conv2d(input=x, weight=@1x3x1x1); y = conv2d(input=x, weight=@8x3x1x1); wide = expand_as(self=g, other=y); sum(self=wide, dim=[1])",
+        &[],
+    ),
+    (
+        "a sum over channels times one that is stretched over them",
+        "x = ~1x3x4x4; g = conv2d(input=x, weight=@1x3x1x1); y = conv2d(input=x, weight=@8x3x1x1); wide = expand(self=g, size=[1, 8, 4, 4]); both = mul(self=wide, other=y); sum(self=both, dim=[1])",
+        &[8],
     ),
 ];
 

@@ -20,18 +20,18 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/torchscript/networks")
 }
 
-fn entries() -> Vec<Entry> {
+pub fn entries() -> Vec<Entry> {
     let (entries, faults) = super::zoo::models::entries(&folder()).expect("index.jsonl");
     assert!(faults.is_empty(), "{faults:?}");
     entries
 }
 
-fn read(entry: &Entry) -> Graph {
+pub fn read(entry: &Entry) -> Graph {
     let bytes = std::fs::read(folder().join(&entry.file)).expect("an archive of the index");
     secateur::readers::read_model(bytes.into()).expect("a readable archive")
 }
 
-fn options(entry: &Entry, batch: usize, heads: Split) -> Options {
+pub fn options(entry: &Entry, batch: usize, heads: Split) -> Options {
     let inputs = entry.inputs.iter().map(|(shape, dtype)| {
         let mut shape = shape.clone();
         shape[0] = batch;
@@ -75,14 +75,14 @@ fn removal(walked: &Walked, group: &Group, units: &[usize]) -> Removal {
 }
 
 /// What one network gave.
-struct Proven {
-    found: Coupling,
+pub struct Proven {
+    pub found: Coupling,
     /// The largest difference of any removal.
-    worst: f64,
+    pub worst: f64,
 }
 
 /// Removes a half of each group alone, then of all groups at once; the latter at two batch sizes.
-fn prove(entry: &Entry, heads: Split, runtime: &Runtime) -> Result<Proven, String> {
+pub fn prove(entry: &Entry, heads: Split, runtime: &Runtime) -> Result<Proven, String> {
     let graph = read(entry);
     let options_2 = options(entry, 2, heads);
     let mut walked = walk(&graph, &options_2, runtime);
@@ -147,7 +147,6 @@ fn told(found: &Coupling) -> String {
     };
     found.groups.iter().map(group).collect::<Vec<_>>().join(" ")
 }
-
 #[test]
 fn small_networks_are_proven_by_removal() {
     let runtime = Runtime::new();
