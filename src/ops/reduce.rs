@@ -101,10 +101,11 @@ fn reduce(site: &mut Site) -> Result<(Axes, DType), Trouble> {
         let rows = over.iter().filter_map(|&axis| input.axes.row(axis));
         rows.for_each(|row| site.labels.note_mixed(row));
     } else {
-        let same = loses_zeros(site);
-        let stretched = |axis: &usize| input.axes.row(*axis).is_some_and(|row| site.labels.is_stretched(row));
-        let lost: Vec<usize> = over.iter().copied().filter(|axis| !same || stretched(axis)).collect();
-        site.freeze_axes(&input.axes, lost, OVER);
+        // A stretched axis holds one position's values all along, whatever is zero elsewhere.
+        let exact = loses_zeros(site);
+        let stays = |axis: &usize| !exact || input.axes.row(*axis).is_some_and(|row| site.labels.is_stretched(row));
+        let kept: Vec<usize> = over.iter().copied().filter(stays).collect();
+        site.freeze_axes(&input.axes, kept, OVER);
     }
     Ok((without(&input.axes, &over, site.flag("keepdim")), input.dtype))
 }

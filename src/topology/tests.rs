@@ -435,9 +435,13 @@ fn a_layer_whose_channels_are_all_one_says_why_none_may_go() {
     let mut b = Builder::default();
     let x = b.input();
     let y = b.conv("conv", x, 3, 4, 1);
-    let halves = b.unary("view", y, &[("size", ints(&[2, 2, 2, 5, 5]))]);
-    let mean = b.unary("mean", halves, &[("dim", ints(&[1])), ("keepdim", Arg::Bool(false))]);
-    let near = b.conv("near", mean, 2, 3, 1);
+    let halves = b.op_of(
+        "chunk",
+        &[("self", Arg::Value(y)), ("chunks", Arg::Int(2)), ("dim", Arg::Int(1))],
+        crate::graph::Type::List(Box::new(crate::graph::Type::Tensor)),
+    );
+    let half = b.unpack(halves, 2)[0];
+    let near = b.conv("near", half, 2, 3, 1);
     let normed = b.op("group_norm", &[("input", Arg::Value(y)), ("num_groups", Arg::Int(2))]);
     let far = b.conv("far", normed, 4, 3, 1);
     let sum = b.binary("add", near, far);

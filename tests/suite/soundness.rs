@@ -524,6 +524,16 @@ const CASES: &[Case] = &[
         "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); n = size(self=x, dim=1); n = floordiv(a=n, b=2); a, b = split_with_sizes(self=x, split_sizes=[n, n], dim=1); conv2d(input=a, weight=@6x4x1x1)",
         &[4, 6],
     ),
+    (
+        "a sum over one channel stretched over others",
+        "x = ~1x3x4x4; g = conv2d(input=x, weight=@1x3x1x1); y = conv2d(input=x, weight=@8x3x1x1); wide = expand_as(self=g, other=y); sum(self=wide, dim=[1])",
+        &[],
+    ),
+    (
+        "a sum over channels times one that is stretched over them",
+        "x = ~1x3x4x4; g = conv2d(input=x, weight=@1x3x1x1); y = conv2d(input=x, weight=@8x3x1x1); wide = expand(self=g, size=[1, 8, 4, 4]); both = mul(self=wide, other=y); sum(self=both, dim=[1])",
+        &[8],
+    ),
 ];
 
 /// Of which shapes have to be found by running the network.
