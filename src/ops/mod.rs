@@ -5,6 +5,7 @@
 //! Deliberately knows neither layers nor masks, and never computes a tensor itself.
 
 mod attention;
+mod complex;
 mod convolution;
 mod create;
 mod elementwise;
@@ -110,7 +111,7 @@ impl Op {
     }
 }
 
-const FAMILIES: [&[Op]; 14] = [
+const FAMILIES: [&[Op]; 15] = [
     convolution::OPS,
     linear::OPS,
     attention::OPS,
@@ -118,6 +119,7 @@ const FAMILIES: [&[Op]; 14] = [
     norm::OPS,
     pool::OPS,
     elementwise::OPS,
+    complex::OPS,
     reduce::OPS,
     moves::OPS,
     parts::OPS,

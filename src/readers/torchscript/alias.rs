@@ -336,10 +336,13 @@ pub fn sharing(op: &str) -> Sharing {
         | "vsplit" | "expand" | "expand_as" | "broadcast_to" | "adjoint" | "mH" | "mT" | "matrix_H" | "moveaxis"
         | "movedim" | "narrow" | "numpy_T" | "permute" | "positive" | "select" | "slice" | "split"
         | "split_with_sizes" | "squeeze" | "swapaxes" | "swapdims" | "t" | "tensor_split" | "transpose" | "unbind"
-        | "unflatten" | "unfold" | "unsqueeze" | "view" | "view_as" => Sharing::Certain,
-        "as_tensor" | "contiguous" | "cpu" | "flatten" | "ravel" | "reshape" | "reshape_as" | "resolve_neg" | "to"
-        | "type_as" | "_reshape_alias" | "slice_inverse" | "_unsafe_view" | "atleast_1d" | "atleast_2d"
-        | "atleast_3d" | "sum_to_size" | "broadcast_tensors" | "meshgrid" => Sharing::Possible,
+        | "unflatten" | "unfold" | "unsqueeze" | "view" | "view_as" | "view_as_real" | "view_as_complex" | "real"
+        | "imag" | "conj" | "_conj" => Sharing::Certain,
+        "as_tensor" | "contiguous" | "cpu" | "flatten" | "ravel" | "reshape" | "reshape_as" | "resolve_neg"
+        | "resolve_conj" | "conj_physical" | "to" | "type_as" | "_reshape_alias" | "slice_inverse" | "_unsafe_view"
+        | "atleast_1d" | "atleast_2d" | "atleast_3d" | "sum_to_size" | "broadcast_tensors" | "meshgrid" => {
+            Sharing::Possible
+        }
         _ => Sharing::None,
     }
 }

@@ -32,6 +32,15 @@ pub struct Builder {
     ranks: BTreeMap<ValueId, usize>,
     /// Element types of results, likewise.
     dtypes: BTreeMap<ValueId, DType>,
+    /// Whether there may be complex numbers: a tensor of the archive holds some, or an operator made them.
+    pub complex: bool,
+}
+
+/// Whether an operator may give complex numbers where it is given none.
+fn makes_complex(op: &str, args: &[(String, Arg)]) -> bool {
+    let real = |dtype: &Arg| matches!(dtype, Arg::None | Arg::Int(..=7 | 11 | 15));
+    let named = ["fft", "stft", "complex", "polar"];
+    named.iter().any(|name| op.contains(name)) || args.iter().any(|(name, arg)| name == "dtype" && !real(arg))
 }
 
 /// Words that printed code cannot use as names.
@@ -135,6 +144,15 @@ impl Builder {
         }
     }
 
+    /// Whether a tensor's numbers are complex, where that is known: they are nowhere as long as nothing made any.
+    pub fn is_complex(&self, value: ValueId) -> Option<bool> {
+        if let Some(dtype) = self.dtype(value) {
+            return Some(dtype.is_complex());
+        }
+        let input = self.graph.inputs.contains(&value);
+        (!self.complex || input).then_some(false)
+    }
+
     /// Whether two values are the element types (`prim::dtype`) of tensors of one type, where that is known.
     pub fn same_dtype(&self, left: ValueId, right: ValueId) -> Option<bool> {
         let dtype = |value: ValueId| match self.graph.value(value).def {
@@ -209,6 +227,7 @@ impl Builder {
         if let Some(rank) = rank(op, &args, &|value| self.rank(value)) {
             self.ranks.extend(outputs.iter().map(|output| (*output, rank)));
         }
+        self.complex |= makes_complex(op, &args);
         if let Some(dtype) = dtype(op, &args, &|value| self.dtype(value)) {
             self.dtypes.extend(outputs.iter().map(|output| (*output, dtype)));
         }

@@ -102,10 +102,16 @@ impl Inliner<'_, '_> {
                 | "prim::is_meta"
                 | "prim::is_mps"
                 | "prim::is_xla"
-                | "prim::is_sparse_csr"
-                | "aten::is_complex",
+                | "prim::is_sparse_csr",
                 [Val::Tensor(_)],
             ) => Val::Bool(false),
+            ("aten::is_complex", [Val::Tensor(tensor)]) => {
+                let value = self.read(*tensor)?;
+                match self.builder.is_complex(value) {
+                    Some(complex) => Val::Bool(complex),
+                    None => return Ok(None),
+                }
+            }
             ("aten::requires_grad_" | "aten::detach_", [Val::Tensor(_), ..]) => args[0].clone(),
             ("prim::unchecked_cast" | "prim::data" | "aten::_unwrap_optional", [value, ..]) => value.clone(),
             ("prim::unchecked_unwrap_optional", [value]) => value.clone(),

@@ -191,6 +191,7 @@ fn tensor_cells(
         });
         values.insert(*tensor, builder.value(&names[0], Type::Tensor, Def::Param(id), false));
     }
+    builder.complex = tensors.iter().any(|tensor| tensor.dtype().is_complex());
     let mut cells = Cells::default();
     for (index, tensor) in tensors.iter().enumerate() {
         let value = match values.get(&index) {
@@ -215,7 +216,7 @@ fn tensor_cells(
 
 /// What a 0-dim tensor is worth as a number.
 fn number(tensor: &Tensor) -> Option<Val> {
-    if !tensor.shape().is_empty() {
+    if !tensor.shape().is_empty() || tensor.dtype().is_complex() {
         return None;
     }
     Some(match tensor.dtype() {
