@@ -229,6 +229,27 @@ class Masks(nn.Module):
         return self.b(y * mask)
 
 
+class Typed(nn.Module):
+    """Writes float64 into float32, which stays float32; asks for ranks of what is reduced, compared and joined."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Conv2d(3, 4, 1)
+        self.b = nn.Conv2d(4, 2, 1)
+        self.register_buffer("shift", torch.rand(4, 1, 1, dtype=torch.float64))
+
+    def forward(self, x):
+        y = self.a(x)
+        y += self.shift
+        y *= self.shift
+        z = self.b(y)
+        if z.amax().dim() == 0 and (self.shift > y).dim() == 4:
+            z = z * 2
+        if torch.cat([torch.zeros(0), z]).dim() == 4:
+            z = z + 1
+        return z
+
+
 NETWORKS = {
     "device": (Device, [IMAGE]),
     "ranges": (Ranges, [IMAGE]),
@@ -240,6 +261,7 @@ NETWORKS = {
     "spectral": (Spectral, [IMAGE]),
     "turned": (Turned, [(2, 4, 6)]),
     "masks": (Masks, [IMAGE]),
+    "typed": (Typed, [IMAGE]),
 }
 
 

@@ -9,7 +9,7 @@ use super::ranks::rank;
 use super::value::Val;
 use crate::graph::{Arg, Def, Graph, Node, NodeId, Resolved, Type, ValueId, resolve};
 use crate::tensor::DType;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 /// Nodes of one graph, before those that nothing reads are dropped; the largest of 100 networks has 6,000.
@@ -34,6 +34,21 @@ pub struct Builder {
     dtypes: BTreeMap<ValueId, DType>,
     /// Whether there may be complex numbers: a tensor of the archive holds some, or an operator made them.
     pub complex: bool,
+    /// The types of numbers with fractions that there may be: float32, which inputs have, and what the archive's tensors
+    /// have or operators are asked for. A tensor of no axes changes no other's type.
+    pub fractions: BTreeSet<DType>,
+}
+
+/// The type with fractions that an operator is asked for.
+fn asked_type(args: &[(String, Arg)]) -> Option<DType> {
+    let (_, code) = args.iter().find(|(name, _)| name == "dtype")?;
+    Some(match code.as_int()? {
+        5 => DType::F16,
+        6 => DType::F32,
+        7 => DType::F64,
+        15 => DType::BF16,
+        _ => return None,
+    })
 }
 
 /// Whether an operator may give complex numbers where it is given none.
@@ -130,7 +145,10 @@ impl Builder {
         match self.graph.value(value).def {
             Def::Param(param) => Some(self.graph.param(param).tensor.shape().len()),
             Def::Constant(constant) => Some(self.graph.constants[constant as usize].shape().len()),
-            Def::Input(_) | Def::Node { .. } => self.ranks.get(&value).copied(),
+            Def::Input(_) | Def::Node { .. } => match self.type_of(value) {
+                Type::Int | Type::Float | Type::Bool => Some(0),
+                _ => self.ranks.get(&value).copied(),
+            },
         }
     }
 
@@ -162,6 +180,17 @@ impl Builder {
             _ => None,
         };
         Some(dtype(left)? == dtype(right)?)
+    }
+
+    /// Whether a write of `value` over `before` may have to change its element type: that of a tensor stays.
+    pub fn keeps_type(&self, before: &Arg, value: ValueId) -> bool {
+        match (
+            before.as_value().and_then(|before| self.dtype(before)),
+            self.dtype(value),
+        ) {
+            (Some(before), Some(value)) => before == value,
+            _ => self.fractions.len() < 2,
+        }
     }
 
     pub fn type_of(&self, value: ValueId) -> &Type {
@@ -228,6 +257,10 @@ impl Builder {
             self.ranks.extend(outputs.iter().map(|output| (*output, rank)));
         }
         self.complex |= makes_complex(op, &args);
+        if self.complex {
+            self.fractions.insert(DType::C64);
+        }
+        self.fractions.extend(asked_type(&args));
         if let Some(dtype) = dtype(op, &args, &|value| self.dtype(value)) {
             self.dtypes.extend(outputs.iter().map(|output| (*output, dtype)));
         }

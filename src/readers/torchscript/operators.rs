@@ -282,8 +282,8 @@ impl Inliner<'_, '_> {
             [value] => *value,
             _ => return self.error(format!("operator {op} gives several results")),
         };
-        if changes_type(&twin) {
-            // The tensor keeps its own type: 1.0 and 0.0 for true and false.
+        // The tensor keeps its own type: 1.0 and 0.0 for true and false.
+        if changes_type(&twin) || (promotes(&twin) && !self.builder.keeps_type(&before, value)) {
             let copied = self.builder.call("aten::copy", &[before, Arg::Value(value)], &[]);
             value = copied.or_else(|message| self.error(message))?[0];
         }
@@ -291,6 +291,39 @@ impl Inliner<'_, '_> {
         written.or_else(|message| self.error(message))?;
         Ok(Val::Tensor(target))
     }
+}
+
+/// What combines numbers of two types gives the wider one.
+fn promotes(twin: &str) -> bool {
+    matches!(
+        twin.strip_prefix("aten::").unwrap_or(twin),
+        "add"
+            | "sub"
+            | "subtract"
+            | "mul"
+            | "multiply"
+            | "div"
+            | "divide"
+            | "true_divide"
+            | "floor_divide"
+            | "remainder"
+            | "fmod"
+            | "pow"
+            | "atan2"
+            | "addcmul"
+            | "addcdiv"
+            | "copysign"
+            | "xlogy"
+            | "hypot"
+            | "lerp"
+            | "clamp"
+            | "clamp_min"
+            | "clamp_max"
+            | "__and__"
+            | "__or__"
+            | "bitwise_and"
+            | "bitwise_or"
+    )
 }
 
 /// Comparisons give booleans, their in-place forms the tensor's own type.

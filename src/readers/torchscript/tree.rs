@@ -191,6 +191,9 @@ fn tensor_cells(
         });
         values.insert(*tensor, builder.value(&names[0], Type::Tensor, Def::Param(id), false));
     }
+    let stretched = tensors.iter().filter(|tensor| !tensor.shape().is_empty());
+    let types = stretched.map(|tensor| tensor.dtype()).chain([DType::F32]);
+    builder.fractions = types.filter(|dtype| dtype.is_inexact()).collect();
     builder.complex = tensors.iter().any(|tensor| tensor.dtype().is_complex());
     let mut cells = Cells::default();
     for (index, tensor) in tensors.iter().enumerate() {
