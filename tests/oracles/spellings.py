@@ -250,6 +250,22 @@ class Typed(nn.Module):
         return z
 
 
+class Quiet(nn.Module):
+    """Enters torch.no_grad(), which changes no result."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Conv2d(3, 4, 1)
+        self.b = nn.Conv2d(4, 2, 1)
+
+    def forward(self, x):
+        with torch.no_grad():
+            y = self.a(x)
+            with torch.no_grad():
+                y = y * 2
+        return self.b(y)
+
+
 NETWORKS = {
     "device": (Device, [IMAGE]),
     "ranges": (Ranges, [IMAGE]),
@@ -262,6 +278,7 @@ NETWORKS = {
     "turned": (Turned, [(2, 4, 6)]),
     "masks": (Masks, [IMAGE]),
     "typed": (Typed, [IMAGE]),
+    "quiet": (Quiet, [IMAGE]),
 }
 
 

@@ -93,6 +93,7 @@ fn read_here(archive: &Archive, declared: &dyn Declare) -> Result<Graph, ReadErr
         objects,
         tensors,
         version,
+        traced: traced::given(archive),
         declared: &mut *declared.sizes(),
     })
 }

@@ -1,6 +1,7 @@
 //! Archives and code, read and refused.
 
 mod folding;
+mod given;
 
 use crate::formats::zip;
 use crate::graph::{parse, print, verify};
@@ -67,6 +68,7 @@ fn archives_read_as_the_texts_beside_them() {
         "shapes",
         "standardised",
         "function",
+        "nested",
         "script",
     ] {
         let graph = read_model(fixture(&format!("{name}.pt"))).unwrap_or_else(|error| panic!("{name}: {error}"));
