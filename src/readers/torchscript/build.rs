@@ -15,6 +15,12 @@ use std::rc::Rc;
 /// Nodes of one graph, before those that nothing reads are dropped; the largest of 100 networks has 6,000.
 const MAX_NODES: usize = 100_000;
 
+/// Elements of the lists that operators are given, in all.
+const MAX_LISTED: usize = 2_000_000;
+
+/// Bytes of a value's name that are taken over from the code.
+const MAX_NAME: usize = 200;
+
 /// A graph under construction.
 #[derive(Default)]
 pub struct Builder {
@@ -28,6 +34,8 @@ pub struct Builder {
     /// What the result is called in the code.
     pub hint: Option<Rc<str>>,
     names: BTreeMap<String, u32>,
+    /// Elements of lists so far.
+    listed: usize,
     /// Dimensions of results, of a list's elements for a list.
     ranks: BTreeMap<ValueId, usize>,
     /// Element types of results, likewise.
@@ -37,6 +45,14 @@ pub struct Builder {
     /// The types of numbers with fractions that there may be: float32, which inputs have, and what the archive's tensors
     /// have or operators are asked for. A tensor of no axes changes no other's type.
     pub fractions: BTreeSet<DType>,
+}
+
+/// Elements of the lists within an argument.
+fn listed(arg: &Arg) -> usize {
+    match arg {
+        Arg::List(items) => items.len() + items.iter().map(listed).sum::<usize>(),
+        _ => 0,
+    }
 }
 
 /// The type with fractions that an operator is asked for.
@@ -115,6 +131,7 @@ impl Builder {
     fn unique(&mut self, wanted: &str) -> String {
         let mut base: String = wanted
             .chars()
+            .take(MAX_NAME)
             .map(|char| if char.is_ascii_alphanumeric() { char } else { '_' })
             .collect();
         if base.is_empty() || base.starts_with(|char: char| char.is_ascii_digit()) || RESERVED.contains(&base.as_str())
@@ -236,6 +253,12 @@ impl Builder {
     ) -> Result<Vec<ValueId>, String> {
         if self.graph.nodes.len() >= MAX_NODES {
             return Err(format!("the model has more than {MAX_NODES} operators"));
+        }
+        self.listed += args.iter().map(|(_, arg)| listed(arg)).sum::<usize>();
+        if self.listed > MAX_LISTED {
+            return Err(format!(
+                "operators are given lists of more than {MAX_LISTED} elements in all"
+            ));
         }
         let mut depends = false;
         args.iter().for_each(|(_, arg)| {

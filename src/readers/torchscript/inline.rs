@@ -371,11 +371,7 @@ impl<'a, 'l> Inliner<'a, 'l> {
             Expr::Field(object, name) => match self.eval(frame, object)? {
                 Val::Object(id) => {
                     self.attributes_set += 1;
-                    let attributes = &mut self.objects[id.0].attributes;
-                    match attributes.iter_mut().find(|(known, _)| known == name) {
-                        Some((_, slot)) => *slot = value,
-                        None => attributes.push((name.clone(), value)),
-                    }
+                    self.objects[id.0].set(name, value);
                     Ok(())
                 }
                 other => self.error(format!("{} has no attributes to set", other.describe())),

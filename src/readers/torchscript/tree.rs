@@ -10,10 +10,10 @@ use super::inline::Inliner;
 use super::library::{Library, Named};
 use super::traced::Given;
 use super::value::{CellId, Object, ObjectId, Val};
-use super::{Place, ReadError, finish};
-use crate::graph::{Def, Graph, Issue, Module, Param, ParamId, Sizes, Type, ValueId};
+use super::{Place, ReadError, finish, notes};
+use crate::graph::{Def, Graph, Module, Param, ParamId, Sizes, Type, ValueId};
 use crate::tensor::{DType, Tensor, Weight};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 /// An archive whose pickles are read.
@@ -89,27 +89,8 @@ pub fn inline_root(loaded: Loaded) -> Result<Graph, ReadError> {
     let mut graph = inliner.builder.graph;
     graph.outputs = vec![outputs];
     let mut graph = finish::finish(graph);
-    note_old_division(&mut graph, version);
+    notes::note(&mut graph, version);
     Ok(graph)
-}
-
-/// Below version 4, `div` of integers rounded towards zero.
-fn note_old_division(graph: &mut Graph, version: u64) {
-    if version >= 4 {
-        return;
-    }
-    let issues: Vec<Issue> = graph
-        .nodes
-        .iter()
-        .filter(|node| node.op == "aten::div" && node.overload.starts_with("Tensor"))
-        .map(|node| Issue {
-            node: graph.value(node.outputs[0]).name.clone(),
-            scope: node.scope.clone(),
-            op: node.op.clone(),
-            message: format!("file version {version}: div of integer tensors rounded then, and does not now"),
-        })
-        .collect();
-    graph.issues.extend(issues);
 }
 
 fn is_array(value: &Val, tensors: &[Weight]) -> bool {
@@ -137,7 +118,8 @@ fn name_tree(
     let mut stack: Vec<(ObjectId, String)> = vec![(root, String::new())];
     let mut visits = 0;
     while let Some((id, path)) = stack.pop() {
-        visits += 1;
+        // Names are bounded, so that this bounds them all.
+        visits += 1 + objects[id.0].attributes().len() / 64;
         if visits > 100_000 {
             return Err(ReadError::Limit {
                 what: "modules, counted along every path,",
@@ -160,7 +142,8 @@ fn name_tree(
             });
         }
         for (list, buffer) in [(&class.parameters, false), (&class.buffers, true)] {
-            for (name, value) in &objects[id.0].attributes {
+            let list: BTreeSet<&Rc<str>> = list.iter().collect();
+            for (name, value) in objects[id.0].attributes() {
                 if let (Val::Tensor(cell), true) = (value, list.contains(name)) {
                     let entry = named.entry(cell.0).or_insert_with(|| {
                         order.push(cell.0);
@@ -174,7 +157,7 @@ fn name_tree(
             }
         }
         let children = objects[id.0]
-            .attributes
+            .attributes()
             .iter()
             .rev()
             .filter_map(|(name, value)| match value {
