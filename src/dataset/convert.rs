@@ -104,12 +104,12 @@ impl Conversion {
             });
         }
         let fits = match self.input.dtype {
-            DType::I64 => !dtype.is_float() && dtype != DType::U64,
+            DType::I64 => !dtype.is_inexact() && dtype != DType::U64,
             // Whether the values fit is seen when they are read.
-            DType::I32 => !dtype.is_float() && dtype != DType::U64,
+            DType::I32 => !dtype.is_inexact() && dtype != DType::U64,
             DType::U8 => matches!(dtype, DType::U8 | DType::Bool),
-            DType::Bool => !dtype.is_float(),
-            _ => true,
+            DType::Bool => !dtype.is_inexact(),
+            _ => !dtype.is_complex(),
         };
         if !fits {
             return Err(DatasetError::InputType {

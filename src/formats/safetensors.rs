@@ -159,7 +159,7 @@ fn parse(text: &[u8], file: u64) -> Result<Headers, String> {
     Ok(headers)
 }
 
-/// The format's word for a type.
+/// The format's word for a type; it has none for complex128, which is read by nobody else.
 pub fn code(dtype: DType) -> &'static str {
     match dtype {
         DType::Bool => "BOOL",
@@ -175,6 +175,8 @@ pub fn code(dtype: DType) -> &'static str {
         DType::BF16 => "BF16",
         DType::F32 => "F32",
         DType::F64 => "F64",
+        DType::C64 => "C64",
+        DType::C128 => "C128",
     }
 }
 

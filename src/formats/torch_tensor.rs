@@ -16,7 +16,9 @@ pub enum TensorError {
     NotATensor { found: String },
     #[error("tensor of storage {key:?}: {problem}")]
     Malformed { key: String, problem: String },
-    #[error("storage type {name} is not read; convert the tensor to a real dense dtype")]
+    #[error(
+        "storage type {name} is not read; convert the tensor to a dense dtype of booleans, integers, floats, complex64 or complex128"
+    )]
     Storage { name: String },
     #[error("tensors copied out of their storages exceed {budget} bytes")]
     Budget { budget: u64 },
@@ -49,6 +51,8 @@ pub fn storage_dtype(name: &str) -> Option<DType> {
         "BFloat16" => DType::BF16,
         "Float" => DType::F32,
         "Double" => DType::F64,
+        "ComplexFloat" => DType::C64,
+        "ComplexDouble" => DType::C128,
         _ => return None,
     })
 }
@@ -69,6 +73,8 @@ pub fn storage_name(dtype: DType) -> &'static str {
         DType::BF16 => "BFloat16Storage",
         DType::F32 => "FloatStorage",
         DType::F64 => "DoubleStorage",
+        DType::C64 => "ComplexFloatStorage",
+        DType::C128 => "ComplexDoubleStorage",
     }
 }
 

@@ -254,6 +254,11 @@ impl Archive {
         })
     }
 
+    /// Where the archive lies.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
     /// The folder around all entries; empty when there is none.
     pub fn root(&self) -> &str {
         &self.root

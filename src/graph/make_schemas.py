@@ -24,11 +24,11 @@ IMPURE = re.compile(
 # Other kinds of tensors, and internals of one backend, of differentiation or of other tools.
 FOREIGN = re.compile(
     r"backward|sparse|coalesce|^_?(crow_|ccol_|row_ind|col_ind|indices|values|nnz|dim[IV]$)|nested|jagged|padded|cudnn|miopen|mkldnn|mps"
-    r"|cuda|xpu|thnn|fbgemm|quantize|fake_quant|qscheme|qparams|^q_|int_repr|int[48]pack|_scaled_mm|_scaled_grouped|foreach|_fused|_amp"
+    r"|cuda|cufft|xpu|thnn|fbgemm|quantize|fake_quant|qscheme|qparams|^q_|int_repr|int[48]pack|_scaled_mm|_scaled_grouped|foreach|_fused|_amp"
     r"|functional_|_functional|_copy_from|_to_copy|_neg_view|fw_primal|_jvp|_dual|vulkan|metal|named|names|_nnpack|_batch_dim|_dep_token"
     r"|_flash_|_efficient_|_fill_mem|_wrapped_|_dyn_quant|_cslt|_semi_struct|_triton|_linalg_check|_validate|_propagate|_foobar|^_pack_|_tensor_to_list"
     r"|_use_|_has_|_choose_|_slow_|_transform_bias|_convert_|_weight_int|_batch_norm_impl|_safe_|_test|_rowwise|_compressed|overrideable|_fallback"
-    r"|^_cast_|_chunk_cat|conj|real$|imag$|complex|polar|angle|sgn|stft|fft|chalf|_local_scalar|_saved|lift|_lazy|^(hspmm|smm|sspaddmm|dense_dim)$"
+    r"|^_cast_|_chunk_cat|_conj_copy|chalf|^Complex|_local_scalar|_saved|lift|_lazy|^(hspmm|smm|sspaddmm|dense_dim)$"
 )
 # Strings, dictionaries and lists that change, which the reader computes itself.
 PYTHON = re.compile(
@@ -40,6 +40,10 @@ PYTHON = re.compile(
 PRIM = {
     "prim::NumToTensor", "prim::dtype", "prim::min", "prim::max", "prim::abs", "prim::itemsize",
 }  # fmt: skip
+# Pure in spite of their names.
+KEPT = {"aten::_pack_padded_sequence"}
+# Random only in training, which the reader refuses.
+TRAINED = {"aten::rrelu"}
 # Variadic, as the printed code has them (`a, b, = x`).
 UNPACK = ["prim::If(bool condition, t then, t otherwise) -> t", "prim::ListUnpack(t[] list) -> ...", "prim::TupleUnpack(Any tup) -> ..."]
 
@@ -47,6 +51,8 @@ UNPACK = ["prim::If(bool condition, t then, t otherwise) -> t", "prim::ListUnpac
 def line(schema):
     """The schema as ATen writes it, alias marks removed and SymInt read as int."""
     text = str(schema)
+    if schema.name in TRAINED:
+        text = text.replace(", Generator? generator=None", "")
     if re.search(r"\([a-z0-9|*]+!", text) or "..." in text:
         return None
     text = re.sub(r"\((?:[a-z](?:\|[a-z])*|\*|[a-z] -> \*|\* -> [a-z]|[a-z] -> [a-z])\)", "", text)
@@ -60,7 +66,8 @@ def kept(schema):
         return None
     if space == "prim" and schema.name not in PRIM or space not in ("aten", "prim"):
         return None
-    if space == "aten" and (IMPURE.search(name) or FOREIGN.search(name) or PYTHON.match(name)):
+    dropped = IMPURE.search(name) or FOREIGN.search(name) or PYTHON.match(name)
+    if space == "aten" and dropped and schema.name not in KEPT or "polar.Scalar" in text:
         return None
     if not schema.returns:
         return None

@@ -37,9 +37,9 @@ pub fn resolve<'a>(
     type_of: &dyn Fn(ValueId) -> &'a Type,
 ) -> Result<Resolved, ResolveError> {
     let overloads = allow_list().overloads(op);
-    let Some(first) = overloads.first() else {
+    if overloads.is_empty() {
         return Err(ResolveError::NotAllowed(op.into()));
-    };
+    }
     for lenient in [false, true] {
         let matcher = Matcher { type_of, lenient };
         if let Some(found) = overloads
@@ -52,11 +52,21 @@ pub fn resolve<'a>(
     let describe = |arg: &Arg| describe(arg, type_of);
     let mut given: Vec<String> = positional.iter().map(describe).collect();
     given.extend(keyword.iter().map(|(name, arg)| format!("{name}={}", describe(arg))));
-    let types: Vec<String> = first
-        .args
-        .iter()
-        .map(|arg| format!("{} {}", arg.ty, arg.name))
-        .collect();
+    // That which takes the most of what is given, and wants the least beside.
+    let matcher = Matcher { type_of, lenient: true };
+    let misses = |schema: &&Schema| {
+        let pairs = schema.args.iter().zip(positional);
+        let fit = pairs.filter(|(wanted, arg)| matcher.arg(wanted.kind, arg, &mut None).is_some());
+        let named = keyword
+            .iter()
+            .filter(|(name, _)| schema.args.iter().any(|arg| arg.name == *name));
+        let fit = fit.count() + named.count();
+        let wanted = schema.args.iter().filter(|arg| arg.default.is_none()).count();
+        (positional.len() + keyword.len() - fit, wanted.abs_diff(fit))
+    };
+    let nearest = overloads.iter().min_by_key(misses).into_iter();
+    let args = nearest.flat_map(|schema| &schema.args);
+    let types: Vec<String> = args.map(|arg| format!("{} {}", arg.ty, arg.name)).collect();
     Err(ResolveError::NoOverload {
         op: op.into(),
         given: given.join(", "),

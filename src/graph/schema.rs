@@ -283,12 +283,22 @@ pub fn allow_list() -> &'static AllowList {
 
 /// Whether the name is that of a write in place: `aten::relu_`, but not `aten::__and__`.
 pub fn is_in_place(op: &str) -> bool {
-    op.ends_with('_') && !op.ends_with("__")
+    op.ends_with('_') && !op.ends_with("__") || operator_twin(op).is_some()
+}
+
+/// `aten::__or__` for `aten::__ior__`, which traces hold.
+fn operator_twin(op: &str) -> Option<&'static str> {
+    Some(match op {
+        "aten::__iand__" => "aten::__and__",
+        "aten::__ior__" => "aten::__or__",
+        "aten::__ixor__" => "aten::__xor__",
+        _ => return None,
+    })
 }
 
 /// The pure operator that computes what a write in place leaves: `aten::relu` for `aten::relu_`; `None` when there is none.
 pub fn functional_twin(op: &str) -> Option<&str> {
-    let twin = op.strip_suffix('_').filter(|_| is_in_place(op))?;
+    let twin = operator_twin(op).or_else(|| op.strip_suffix('_').filter(|_| is_in_place(op)))?;
     (!allow_list().overloads(twin).is_empty()).then_some(twin)
 }
 
@@ -359,6 +369,7 @@ mod tests {
         assert_eq!(functional_twin("aten::relu_"), Some("aten::relu"));
         assert_eq!(functional_twin("aten::copy_"), Some("aten::copy"));
         assert_eq!(functional_twin("aten::zero_"), Some("aten::zero"));
+        assert_eq!(functional_twin("aten::__ior__"), Some("aten::__or__"));
         assert_eq!(functional_twin("aten::__and__"), None);
         assert_eq!(functional_twin("aten::normal_"), None);
     }

@@ -54,6 +54,7 @@ pub fn filter_norms(weight: &Tensor, layout: Layout, method: Method) -> Result<V
         shape: shape.to_vec(),
         layout,
     })?;
+    let weight = &magnitudes(weight);
     Ok(match weight.dtype() {
         DType::F64 => {
             let squared = |value: f64| value * value;
@@ -69,6 +70,17 @@ pub fn filter_norms(weight: &Tensor, layout: Layout, method: Method) -> Result<V
             sums.into_iter().map(norm).collect()
         }
     })
+}
+
+/// Complex numbers by how large they are; all others as they are.
+fn magnitudes(weight: &Tensor) -> Tensor {
+    if !weight.dtype().is_complex() {
+        return weight.clone();
+    }
+    let parts = weight.parts().to_f64();
+    let (pairs, _) = parts.as_chunks::<2>();
+    let sizes: Vec<f64> = pairs.iter().map(|[real, imaginary]| real.hypot(*imaginary)).collect();
+    Tensor::from_f64(weight.shape(), &sizes).cast(weight.dtype().part())
 }
 
 fn slice_sums<T: Number>(
@@ -138,7 +150,7 @@ pub fn layer_mask(
         bias: bias.map(|bias| Mask::full(bias.shape())),
     };
     if method == Method::Level {
-        let scores: Vec<f64> = weight.to_f64().into_iter().map(f64::abs).collect();
+        let scores: Vec<f64> = magnitudes(weight).to_f64().into_iter().map(f64::abs).collect();
         let k = pruned_count(scores.len(), sparsity);
         if scores.len() >= 2 && k >= 1 {
             let gone = pruned(&scores, k, ties);
@@ -233,6 +245,9 @@ mod tests {
         assert!(filter_norms(&weight, three, Method::L1).is_err());
         let double = Tensor::from_f64([1, 2], &[0.1, 0.2]);
         assert_eq!(filter_norms(&double, Layout::ROWS, Method::L1), Ok(vec![0.1 + 0.2]));
+        let pairs = Tensor::from_f32([8], &[3.0, -4.0, 0.0, 0.0, 0.0, 1.0, 5.0, 12.0]);
+        let complex = Tensor::new(DType::C64, [2, 2], pairs.data().clone()).unwrap();
+        assert_eq!(filter_norms(&complex, Layout::ROWS, Method::L1), Ok(vec![5.0, 14.0]));
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub(super) const OPS: &[Op] = &[
     Op::new("aten::selu", each).zero(Zeros::First),
     Op::new("aten::celu", each).zero(Zeros::First),
     Op::new("aten::leaky_relu", each).zero(Zeros::First),
+    Op::new("aten::rrelu", each).zero(Zeros::First),
     Op::new("aten::hardtanh", each).zero(Zeros::Bounded),
     Op::new("aten::hardswish", each).zero(Zeros::First),
     Op::new("aten::hardsigmoid", each),
@@ -167,15 +168,23 @@ fn first_tensor(site: &Site) -> Result<TensorFact, Trouble> {
     }
 }
 
-fn each(site: &mut Site) -> Result<(), Trouble> {
+pub(super) fn each(site: &mut Site) -> Result<(), Trouble> {
     if scalar::fold(site) {
         return Ok(());
     }
-    if site.node.short().ends_with("dropout") && site.flag("train") {
+    let random = matches!(
+        site.node.short(),
+        "dropout" | "feature_dropout" | "alpha_dropout" | "rrelu"
+    );
+    if random && (site.flag("train") || site.flag("training")) {
         return Trouble::new("drops values at random");
     }
     let input = first_tensor(site)?;
-    site.give_tensor(input.axes, input.dtype);
+    let dtype = match site.node.short() {
+        "abs" | "absolute" => input.dtype.part(),
+        _ => input.dtype,
+    };
+    site.give_tensor(input.axes, dtype);
     Ok(())
 }
 
@@ -196,7 +205,7 @@ fn test(site: &mut Site) -> Result<(), Trouble> {
 }
 
 /// PyTorch's numbers for element types in TorchScript code.
-const CODES: [(i64, DType); 10] = [
+const CODES: [(i64, DType); 12] = [
     (0, DType::U8),
     (1, DType::I8),
     (2, DType::I16),
@@ -205,6 +214,8 @@ const CODES: [(i64, DType); 10] = [
     (5, DType::F16),
     (6, DType::F32),
     (7, DType::F64),
+    (9, DType::C64),
+    (10, DType::C128),
     (11, DType::Bool),
     (15, DType::BF16),
 ];
@@ -249,15 +260,16 @@ fn parts(site: &Site) -> Result<Vec<TensorFact>, Trouble> {
 }
 
 fn promoted(parts: &[TensorFact]) -> DType {
-    let rank = |dtype: DType| (dtype.is_float(), dtype.size(), dtype != DType::Bool);
-    parts
-        .iter()
-        .map(|part| part.dtype)
-        .max_by_key(|&dtype| rank(dtype))
-        .unwrap_or(DType::F32)
+    let rank = |dtype: DType| (dtype.is_inexact(), dtype.part().size(), dtype != DType::Bool);
+    let types = || parts.iter().map(|part| part.dtype);
+    let widest = types().max_by_key(|&dtype| rank(dtype)).unwrap_or(DType::F32);
+    match types().any(DType::is_complex) {
+        true => widest.complex(),
+        false => widest,
+    }
 }
 
-fn joined(site: &mut Site) -> Result<(), Trouble> {
+pub(super) fn joined(site: &mut Site) -> Result<(), Trouble> {
     if scalar::fold(site) {
         return Ok(());
     }
@@ -274,7 +286,7 @@ fn joined(site: &mut Site) -> Result<(), Trouble> {
     let floats = site.facts().iter().any(|(name, fact)| {
         !matches!(*name, "alpha" | "value") && matches!(fact, Fact::Number(number) if number.dtype().is_float())
     });
-    if !dtype.is_float() && (floats || matches!(site.node.short(), "div" | "true_divide")) {
+    if !dtype.is_inexact() && (floats || matches!(site.node.short(), "div" | "true_divide")) {
         dtype = DType::F32;
     }
     site.give_tensor(output, dtype);

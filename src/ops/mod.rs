@@ -5,6 +5,7 @@
 //! Deliberately knows neither layers nor masks, and never computes a tensor itself.
 
 mod attention;
+mod complex;
 mod convolution;
 mod create;
 mod elementwise;
@@ -117,7 +118,7 @@ impl Op {
     }
 }
 
-const FAMILIES: [&[Op]; 15] = [
+const FAMILIES: [&[Op]; 16] = [
     convolution::OPS,
     linear::OPS,
     attention::OPS,
@@ -125,6 +126,7 @@ const FAMILIES: [&[Op]; 15] = [
     norm::OPS,
     pool::OPS,
     elementwise::OPS,
+    complex::OPS,
     reduce::OPS,
     moves::OPS,
     stretch::OPS,

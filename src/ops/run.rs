@@ -247,7 +247,7 @@ fn literal(
             ),
             _ => {
                 let known = site.known(*value)?;
-                if known.dtype().is_float() {
+                if known.dtype().is_inexact() {
                     return Trouble::new("moves by numbers that are not whole");
                 }
                 let name = format!("known{}", inputs.len());

@@ -29,6 +29,7 @@ pub(super) const OPS: &[Op] = &[
     Op::new("prim::min", arithmetic),
     Op::new("prim::abs", arithmetic),
     Op::new("prim::dtype", dtype),
+    Op::new("aten::is_complex", complex),
     Op::new("prim::If", either).zero(Zeros::Beside),
     Op::new("prim::ListUnpack", unpack).zero(Zeros::First),
     Op::new("prim::TupleUnpack", unpack).zero(Zeros::First),
@@ -100,6 +101,7 @@ fn number(site: &Site, fact: &Fact) -> Option<Number> {
             Some(match known.dtype() {
                 DType::Bool => Number::Bool(value != 0.0),
                 dtype if dtype.is_float() => Number::Float(value),
+                dtype if dtype.is_complex() => return None,
                 _ => Number::Int(value as i64),
             })
         }
@@ -171,6 +173,12 @@ fn dtype(site: &mut Site) -> Result<(), Trouble> {
         }
         None => Trouble::new(format!("{} has no number", tensor.dtype)),
     }
+}
+
+fn complex(site: &mut Site) -> Result<(), Trouble> {
+    let dtype = site.tensor("self")?.dtype;
+    site.give([Fact::Number(Number::Bool(dtype.is_complex()))]);
+    Ok(())
 }
 
 fn arithmetic(site: &mut Site) -> Result<(), Trouble> {

@@ -48,7 +48,7 @@ fn largest_difference(after: &[Tensor], before: &[Tensor]) -> Result<f64, PruneE
                 message,
             });
         }
-        let (after, before) = (after.to_f64(), before.to_f64());
+        let (after, before) = (after.parts().to_f64(), before.parts().to_f64());
         // An infinity (a mask's) says nothing of how large the others are.
         let finite = before.iter().filter(|value| value.is_finite());
         let magnitude = finite.fold(0.0_f64, |largest, value| largest.max(value.abs()));
@@ -189,20 +189,22 @@ fn evaluate(
 }
 
 fn widen(tensor: &Tensor) -> Tensor {
-    if tensor.dtype().is_float() {
-        tensor.cast(DType::F64)
-    } else {
-        tensor.clone()
+    match tensor.dtype() {
+        dtype if dtype.is_float() => tensor.cast(DType::F64),
+        dtype if dtype.is_complex() => tensor.cast(DType::C128),
+        _ => tensor.clone(),
     }
 }
 
-/// The same graph with float64 in place of every other float: tensors, and element types written in arguments.
+/// The same graph with float64 in place of every other float (complex128 of every complex number): tensors, and element types written in arguments.
 ///
 /// # Errors
 /// When a weight cannot be read.
 pub fn in_float64(graph: &Graph) -> Result<Graph, WeightError> {
     const FLOAT32: i64 = 6;
     const FLOAT64: i64 = 7;
+    const COMPLEX64: i64 = 9;
+    const COMPLEX128: i64 = 10;
     let mut wide = graph.clone();
     for param in &mut wide.params {
         param.tensor = widen(param.tensor.read()?).into();
@@ -217,6 +219,7 @@ pub fn in_float64(graph: &Graph) -> Result<Graph, WeightError> {
         for (name, arg) in &mut node.args {
             match arg {
                 Arg::Int(FLOAT32) if name == "dtype" => *arg = Arg::Int(FLOAT64),
+                Arg::Int(COMPLEX64) if name == "dtype" => *arg = Arg::Int(COMPLEX128),
                 Arg::None if name == "dtype" && makes && node.op != "aten::arange" => *arg = Arg::Int(FLOAT64),
                 _ => {}
             }

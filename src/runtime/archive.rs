@@ -66,6 +66,8 @@ fn storage(dtype: DType) -> Result<&'static str, RuntimeError> {
         DType::BF16 => "BFloat16",
         DType::F32 => "Float",
         DType::F64 => "Double",
+        DType::C64 => "ComplexFloat",
+        DType::C128 => "ComplexDouble",
         other => {
             return Err(RuntimeError::Compile {
                 message: format!("a number of type {other:?} cannot be written into a program"),

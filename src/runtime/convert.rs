@@ -23,6 +23,8 @@ pub fn to_torch(tensor: &Tensor, device: Device) -> Result<tch::Tensor, RuntimeE
         DType::BF16 => Kind::BFloat16,
         DType::F32 => Kind::Float,
         DType::F64 => Kind::Double,
+        DType::C64 => Kind::ComplexFloat,
+        DType::C128 => Kind::ComplexDouble,
         DType::U16 | DType::U32 | DType::U64 => return to_torch(&widened(tensor)?, device),
     };
     let shape: Vec<i64> = tensor.shape().iter().map(|&extent| extent as i64).collect();
@@ -33,11 +35,24 @@ pub fn to_torch(tensor: &Tensor, device: Device) -> Result<tch::Tensor, RuntimeE
     Ok(made.f_to_device(device)?)
 }
 
-/// Copies a tensor of libtorch to the host, in C order.
+/// Copies a model's output to the host, in C order.
 ///
 /// # Errors
-/// When its element type is none of [`DType`] (complex, quantised, 8-bit floats).
+/// When its element type is none that metrics know (complex, quantised, 8-bit floats).
 pub fn from_torch(tensor: &tch::Tensor) -> Result<Tensor, RuntimeError> {
+    match tensor.f_kind()? {
+        kind @ (Kind::ComplexFloat | Kind::ComplexDouble) => Err(RuntimeError::Kind {
+            kind: format!("{kind:?}").to_lowercase(),
+        }),
+        _ => to_host(tensor),
+    }
+}
+
+/// Copies any tensor of libtorch to the host, in C order.
+///
+/// # Errors
+/// When its element type is none of [`DType`] (quantised, 8-bit floats).
+pub(super) fn to_host(tensor: &tch::Tensor) -> Result<Tensor, RuntimeError> {
     let dtype = match tensor.f_kind()? {
         Kind::Bool => DType::Bool,
         Kind::Uint8 => DType::U8,
@@ -49,12 +64,16 @@ pub fn from_torch(tensor: &tch::Tensor) -> Result<Tensor, RuntimeError> {
         Kind::BFloat16 => DType::BF16,
         Kind::Float => DType::F32,
         Kind::Double => DType::F64,
+        Kind::ComplexFloat => DType::C64,
+        Kind::ComplexDouble => DType::C128,
         other => {
             return Err(RuntimeError::Kind {
                 kind: format!("{other:?}").to_lowercase(),
             });
         }
     };
+    // What is conjugate or negative by a mark only becomes so in memory.
+    let tensor = tensor.f_resolve_conj()?.f_resolve_neg()?;
     let tensor = tensor.f_to_device(Device::Cpu)?.f_contiguous()?;
     let shape: Vec<usize> = tensor.size().into_iter().map(|extent| extent as usize).collect();
     let numel: usize = shape.iter().product();

@@ -3,7 +3,8 @@
 //! Owns the answer to [`Evaluate`] and a cache of compiled programs by their text: a network has thousands of nodes but
 //! few different ones.
 
-use super::{Program, RuntimeError, from_torch, source, to_torch, with_worker};
+use super::convert::to_host;
+use super::{Program, RuntimeError, source, to_torch, with_worker};
 use crate::graph::{Def, Evaluate, EvaluateError, Graph, ValueId, graph_leaves};
 use crate::tensor::{DType, Tensor};
 use std::collections::HashMap;
@@ -47,7 +48,7 @@ impl Runtime {
         with_worker(|| {
             let tensors: Result<Vec<tch::Tensor>, RuntimeError> =
                 tensors.iter().map(|tensor| to_torch(tensor, Device::Cpu)).collect();
-            program.run(&tensors?)?.iter().map(from_torch).collect()
+            program.run(&tensors?)?.iter().map(to_host).collect()
         })
     }
 

@@ -25,6 +25,10 @@ pub enum DType {
     BF16,
     F32,
     F64,
+    /// Two float32, the real part first.
+    C64,
+    /// Two float64, the real part first.
+    C128,
 }
 
 impl DType {
@@ -34,12 +38,39 @@ impl DType {
             DType::Bool | DType::U8 | DType::I8 => 1,
             DType::I16 | DType::U16 | DType::F16 | DType::BF16 => 2,
             DType::I32 | DType::U32 | DType::F32 => 4,
-            DType::I64 | DType::U64 | DType::F64 => 8,
+            DType::I64 | DType::U64 | DType::F64 | DType::C64 => 8,
+            DType::C128 => 16,
         }
     }
 
     pub fn is_float(self) -> bool {
         matches!(self, DType::F16 | DType::BF16 | DType::F32 | DType::F64)
+    }
+
+    pub fn is_complex(self) -> bool {
+        matches!(self, DType::C64 | DType::C128)
+    }
+
+    /// Real or complex numbers with fractions: what weights and activations are made of.
+    pub fn is_inexact(self) -> bool {
+        self.is_float() || self.is_complex()
+    }
+
+    /// The type of a complex number's two parts; any other type is its own.
+    pub fn part(self) -> DType {
+        match self {
+            DType::C64 => DType::F32,
+            DType::C128 => DType::F64,
+            other => other,
+        }
+    }
+
+    /// The complex numbers whose parts have this type; float64's for it alone.
+    pub fn complex(self) -> DType {
+        match self {
+            DType::F64 | DType::C128 => DType::C128,
+            _ => DType::C64,
+        }
     }
 
     /// PyTorch's spelling, without `torch.`.
@@ -58,6 +89,8 @@ impl DType {
             DType::BF16 => "bfloat16",
             DType::F32 => "float32",
             DType::F64 => "float64",
+            DType::C64 => "complex64",
+            DType::C128 => "complex128",
         }
     }
 
@@ -66,7 +99,7 @@ impl DType {
         DType::ALL.into_iter().find(|dtype| dtype.name() == name)
     }
 
-    pub const ALL: [DType; 13] = [
+    pub const ALL: [DType; 15] = [
         DType::Bool,
         DType::U8,
         DType::I8,
@@ -80,6 +113,8 @@ impl DType {
         DType::BF16,
         DType::F32,
         DType::F64,
+        DType::C64,
+        DType::C128,
     ];
 }
 
@@ -247,10 +282,42 @@ impl Tensor {
         (outer, self.shape[axis], inner)
     }
 
-    /// The same numbers as another element type (floats truncated towards zero, out-of-range integers wrapped).
+    /// Complex numbers as their parts, along an axis of two more; any other tensor as it is.
+    pub fn parts(&self) -> Tensor {
+        if !self.dtype.is_complex() {
+            return self.clone();
+        }
+        Tensor {
+            dtype: self.dtype.part(),
+            shape: self.shape.iter().copied().chain([2]).collect(),
+            data: self.data.clone(),
+        }
+    }
+
+    /// The same numbers as another element type (floats truncated towards zero, out-of-range integers wrapped, imaginary
+    /// parts dropped or zero).
     pub fn cast(&self, dtype: DType) -> Tensor {
         if dtype == self.dtype {
             return self.clone();
+        }
+        if dtype.is_complex() {
+            let parts = match self.dtype.is_complex() {
+                true => self.parts().cast(dtype.part()).data,
+                false => {
+                    let (size, real) = (dtype.part().size(), self.cast(dtype.part()).data);
+                    let zero = vec![0; size];
+                    real.chunks_exact(size)
+                        .flat_map(|part| [part, &zero])
+                        .flatten()
+                        .copied()
+                        .collect()
+                }
+            };
+            return Tensor {
+                dtype,
+                shape: self.shape.clone(),
+                data: parts,
+            };
         }
         let values = self.to_f64();
         let bytes: Vec<u8> = match dtype {
@@ -276,6 +343,7 @@ impl Tensor {
                 .collect(),
             DType::F32 => values.iter().flat_map(|&value| (value as f32).to_le_bytes()).collect(),
             DType::F64 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            DType::C64 | DType::C128 => unreachable!("complex numbers are made above"),
         };
         Tensor {
             dtype,
@@ -284,7 +352,7 @@ impl Tensor {
         }
     }
 
-    /// Every element as float64 (integers beyond 2^53 are rounded).
+    /// Every element as float64 (integers beyond 2^53 are rounded, of complex numbers the real part is taken).
     pub fn to_f64(&self) -> Vec<f64> {
         fn each<const N: usize>(data: &[u8], convert: impl Fn([u8; N]) -> f64) -> Vec<f64> {
             let (chunks, _) = data.as_chunks::<N>();
@@ -304,6 +372,12 @@ impl Tensor {
             DType::BF16 => each(data, |bytes| half::bf16::from_le_bytes(bytes).to_f64()),
             DType::F32 => each(data, |bytes| f64::from(f32::from_le_bytes(bytes))),
             DType::F64 => each(data, f64::from_le_bytes),
+            DType::C64 => each(data, |[a, b, c, d, ..]: [u8; 8]| {
+                f64::from(f32::from_le_bytes([a, b, c, d]))
+            }),
+            DType::C128 => each(data, |[a, b, c, d, e, f, g, h, ..]: [u8; 16]| {
+                f64::from_le_bytes([a, b, c, d, e, f, g, h])
+            }),
         }
     }
 
@@ -316,8 +390,8 @@ impl Tensor {
         match self.dtype {
             DType::F16 => all(data, |bytes| half::f16::from_le_bytes(bytes).is_finite()),
             DType::BF16 => all(data, |bytes| half::bf16::from_le_bytes(bytes).is_finite()),
-            DType::F32 => all(data, |bytes| f32::from_le_bytes(bytes).is_finite()),
-            DType::F64 => all(data, |bytes| f64::from_le_bytes(bytes).is_finite()),
+            DType::F32 | DType::C64 => all(data, |bytes| f32::from_le_bytes(bytes).is_finite()),
+            DType::F64 | DType::C128 => all(data, |bytes| f64::from_le_bytes(bytes).is_finite()),
             _ => true,
         }
     }
@@ -367,6 +441,23 @@ mod tests {
         let tensor = Tensor::from_i64([3, 2], &[1, 2, 3, 4, 5, 6]);
         assert_eq!(tensor.rows(1, 3).map(|rows| rows.to_i64()), Some(vec![3, 4, 5, 6]));
         assert!(tensor.rows(2, 4).is_none());
+    }
+
+    #[test]
+    fn complex_numbers_are_pairs() {
+        let real = Tensor::from_f32([2], &[1.5, -2.0]);
+        let complex = real.cast(DType::C128);
+        assert_eq!(complex.parts(), Tensor::from_f64([2, 2], &[1.5, 0.0, -2.0, 0.0]));
+        let turned = Tensor::new(
+            DType::C64,
+            [2],
+            Tensor::from_f32([4], &[1.0, 2.0, 3.0, f32::NAN]).data().clone(),
+        );
+        let turned = turned.unwrap();
+        assert_eq!((turned.to_f64(), turned.is_finite()), (vec![1.0, 3.0], false));
+        assert_eq!(turned.cast(DType::F32).to_f32(), [1.0, 3.0]);
+        assert_eq!(turned.cast(DType::C128).parts().to_f32()[..3], [1.0, 2.0, 3.0]);
+        assert_eq!(complex.cast(DType::C64).cast(DType::F32), real);
     }
 
     #[test]

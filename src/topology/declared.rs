@@ -143,8 +143,11 @@ impl Growing<'_> {
         if a != b || !is_number(a) {
             return false;
         }
-        // A tensor's sizes are not its elements, which are what buffers and constants say.
-        let sizes = matches!(node.short(), "size" | "sym_size" | "dim" | "len" | "numel" | "dtype");
+        // A tensor's sizes and its type are not its elements, which are what buffers and constants say.
+        let sizes = matches!(
+            node.short(),
+            "size" | "sym_size" | "dim" | "len" | "numel" | "dtype" | "is_complex"
+        );
         match node.op.as_str() {
             // Two numbers that follow the batch alike are equal at every size.
             "aten::eq" | "aten::ne" if self.alike(node) => true,

@@ -185,7 +185,7 @@ fn load(walked: &mut Walked, value: ValueId) {
                 return;
             }
             let mut axes = Axes::fixed(param.tensor.shape().to_vec());
-            if param.tensor.dtype().is_float() {
+            if param.tensor.dtype().is_inexact() {
                 for axis in 0..axes.rank() {
                     let extent = axes.shape[axis];
                     if extent > 1 && walked.labels.room(extent) {
@@ -207,7 +207,7 @@ fn load(walked: &mut Walked, value: ValueId) {
 }
 
 pub(super) fn constant(tensor: &Tensor) -> Fact {
-    if !tensor.shape().is_empty() {
+    if !tensor.shape().is_empty() || tensor.dtype().is_complex() {
         return Fact::fixed(tensor.shape().to_vec(), tensor.dtype());
     }
     let value = tensor.to_f64().first().copied().unwrap_or(0.0);
@@ -293,7 +293,7 @@ pub(super) fn step(
     };
     for (&value, fact) in node.outputs.iter().zip(outputs) {
         // Positions (of a maximum) are whole numbers, and zero for no channel that goes.
-        let whole = matches!(&fact, Fact::Tensor(tensor) if !tensor.dtype.is_float());
+        let whole = matches!(&fact, Fact::Tensor(tensor) if !tensor.dtype.is_inexact());
         walked.traits[value.0 as usize] = Trait {
             zero: made.zero && !whole,
             ..made
@@ -388,7 +388,7 @@ fn stand_in(site: &ops::Site, arg: &Arg, graph: &mut Graph, inputs: &mut Vec<(Va
     Some(match arg {
         Arg::Value(value) => match site.fact_of(*value) {
             Fact::Tensor(fact) => {
-                let known = (!fact.dtype.is_float()).then(|| site.known(*value).ok()).flatten();
+                let known = (!fact.dtype.is_inexact()).then(|| site.known(*value).ok()).flatten();
                 tensor(fact, known)?
             }
             Fact::Number(Number::Int(int)) if site.graph.value(*value).ty != Type::Tensor => Arg::Int(*int),

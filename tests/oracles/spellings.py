@@ -159,6 +159,113 @@ class Steps(nn.Module):
         return self.head(h)
 
 
+class Spectral(nn.Module):
+    """A global filter (GFNet) with a complex weight, a Fourier unit (LaMa), a Fourier layer that keeps few modes (FNO)."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Conv2d(3, 4, 1)
+        self.filter = nn.Parameter(torch.randn(4, 6, 4, 2))
+        self.unit = nn.Conv2d(8, 10, 1)
+        self.modes = nn.Parameter(torch.randn(5, 3, 2, 2, dtype=torch.cfloat))
+        self.skip = nn.Conv2d(5, 3, 1)
+        self.b = nn.Conv2d(3, 2, 1)
+
+    def forward(self, x):
+        y = torch.fft.rfft2(self.a(x), dim=(2, 3), norm="ortho") * torch.view_as_complex(self.filter)
+        y = torch.fft.irfft2(y, s=(6, 6), dim=(2, 3), norm="ortho")
+        f = torch.fft.rfftn(y, dim=(-2, -1))
+        f = self.unit(torch.cat([f.real, f.imag], 1)).relu()
+        real, imag = f.chunk(2, 1)
+        y = torch.fft.irfftn(torch.complex(real, imag), s=(6, 6), dim=(-2, -1))
+        f = torch.fft.rfft2(y)
+        kept = torch.zeros(f.size(0), 3, 6, 4, dtype=torch.cfloat)
+        kept[:, :, :2, :2] = torch.einsum("bixy,ioxy->boxy", f[:, :, :2, :2], self.modes)
+        if torch.is_complex(kept):
+            y = torch.fft.irfft2(kept, s=[6, 6]) + self.skip(y)
+        if not y.is_complex():
+            y = y * torch.fft.fft(y, dim=3).abs()
+        return self.b(y)
+
+
+class Turned(nn.Module):
+    """Rotary positions as complex numbers; transforms over the hidden features; what is conjugate by a mark only."""
+
+    def __init__(self):
+        super().__init__()
+        self.q = nn.Linear(6, 8)
+        self.k = nn.Linear(6, 8)
+        self.v = nn.Linear(6, 5)
+        self.mix = nn.Linear(5, 4)
+        self.out = nn.Linear(4, 2)
+        angles = torch.outer(torch.arange(4).float(), 10.0 ** -torch.arange(4).float())
+        self.register_buffer("turns", torch.polar(torch.ones_like(angles), angles))
+
+    def turned(self, x):
+        pairs = torch.view_as_complex(x.reshape(x.size(0), x.size(1), 4, 2).contiguous())
+        return torch.view_as_real(pairs * self.turns).flatten(2)
+
+    def forward(self, x):
+        scores = self.turned(self.q(x)) @ self.turned(self.k(x)).transpose(1, 2)
+        y = scores.softmax(-1) @ self.v(x)
+        y = torch.fft.fft2(self.mix(y)).conj()
+        return self.out(torch.real(y * 1.5) - y.imag)
+
+
+class Masks(nn.Module):
+    """Masks that are written over, and a slope that is random in training only."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Conv2d(3, 4, 1)
+        self.slope = nn.RReLU()
+        self.b = nn.Conv2d(4, 2, 1)
+
+    def forward(self, x):
+        y = self.slope(self.a(x))
+        mask = y > 0.5
+        mask |= y < -0.5
+        mask &= y < 1
+        return self.b(y * mask)
+
+
+class Typed(nn.Module):
+    """Writes float64 into float32, which stays float32; asks for ranks of what is reduced, compared and joined."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Conv2d(3, 4, 1)
+        self.b = nn.Conv2d(4, 2, 1)
+        self.register_buffer("shift", torch.rand(4, 1, 1, dtype=torch.float64))
+
+    def forward(self, x):
+        y = self.a(x)
+        y += self.shift
+        y *= self.shift
+        z = self.b(y)
+        if z.amax().dim() == 0 and (self.shift > y).dim() == 4:
+            z = z * 2
+        if torch.cat([torch.zeros(0), z]).dim() == 4:
+            z = z + 1
+        return z
+
+
+class Quiet(nn.Module):
+    """Enters torch.no_grad(), which changes no result."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Conv2d(3, 4, 1)
+        self.b = nn.Conv2d(4, 2, 1)
+
+    def forward(self, x):
+        with torch.no_grad():
+            y = self.a(x)
+            with torch.no_grad():
+                y = y * 2
+        return self.b(y)
+
+
 NETWORKS = {
     "device": (Device, [IMAGE]),
     "ranges": (Ranges, [IMAGE]),
@@ -167,6 +274,11 @@ NETWORKS = {
     "backwards": (Backwards, [IMAGE]),
     "sizes": (Sizes, [IMAGE]),
     "steps": (Steps, [(2, 4, 6)]),
+    "spectral": (Spectral, [IMAGE]),
+    "turned": (Turned, [(2, 4, 6)]),
+    "masks": (Masks, [IMAGE]),
+    "typed": (Typed, [IMAGE]),
+    "quiet": (Quiet, [IMAGE]),
 }
 
 
@@ -175,7 +287,7 @@ def write(folder, name):
     torch.manual_seed(0)
     module = network().eval()
     for parameter in module.parameters():
-        nn.init.uniform_(parameter, -1, 1)
+        nn.init.uniform_(torch.view_as_real(parameter) if parameter.is_complex() else parameter, -1, 1)
     numbers = lambda tensor: [round(x, 6) for x in tensor.flatten().tolist()]
     flat = lambda tensor: {"shape": list(tensor.shape), "values": numbers(tensor)}
     inputs = [torch.tensor(numbers(torch.rand(shape) * 2 - 1)).reshape(shape) for shape in shapes]

@@ -5,7 +5,7 @@ use secateur::prune::{Removal, proof};
 use secateur::readers::read_model;
 use secateur::runtime::Runtime;
 use secateur::tensor::Tensor;
-use secateur::topology::{Options, coupling, walk};
+use secateur::topology::{Group, Options, Walked, coupling, walk};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -42,9 +42,23 @@ fn every_way_through_a_script_is_pytorchs() {
     }
 }
 
+impl Flat {
+    pub(super) fn tensor(&self) -> Tensor {
+        Tensor::from_f32(self.shape.clone(), &self.values)
+    }
+}
+
+/// The largest difference that the removal of a group's first unit makes.
+pub(super) fn one_unit(walked: &Walked, options: &Options, group: &Group, runtime: &Runtime, given: &[Tensor]) -> f64 {
+    let param = &group.params[0];
+    let id = walked.graph.param_named(&param.name).expect("a parameter");
+    let removal = Removal::of_indices(walked, id, param.axis, &param.indices[0]).expect("what may go");
+    proof(walked, options, &removal, runtime, given).expect("a proof")
+}
+
 /// Holds that a graph computes what PyTorch computed.
 pub(super) fn compute(name: &str, graph: &Graph, case: &Case) {
-    let x = Tensor::from_f32(case.x.shape.clone(), &case.x.values);
+    let x = case.x.tensor();
     let found = Runtime::new().run(graph, &[(graph.inputs[0], x)], &graph.output_values());
     let found = found.unwrap_or_else(|error| panic!("{name}: {error}"));
     assert_eq!(found[0].shape(), case.y.shape, "{name}");
@@ -65,10 +79,7 @@ fn known_of(name: &str) -> (usize, Vec<String>, Vec<String>) {
         &(0..96).map(|at| f64::from(at % 7) - 3.0).collect::<Vec<f64>>(),
     );
     for group in &found.groups {
-        let param = &group.params[0];
-        let id = walked.graph.param_named(&param.name).expect("a parameter");
-        let removal = Removal::of_indices(&walked, id, param.axis, &param.indices[0]).expect("what may go");
-        let difference = proof(&walked, &options, &removal, &runtime, std::slice::from_ref(&x)).expect("a proof");
+        let difference = one_unit(&walked, &options, group, &runtime, std::slice::from_ref(&x));
         assert!(difference < 1e-12, "{name}: {difference}");
     }
     let frozen = found.frozen.into_iter().map(|frozen| frozen.layer).collect();

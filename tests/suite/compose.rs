@@ -415,7 +415,11 @@ impl<'e> Composer<'e> {
             Fact::Tensor(tensor) => Some(tensor.dtype),
             _ => None,
         };
-        if kind.is_some_and(|dtype| !dtype.is_float()) && self.graph.value(value).ty == Type::Tensor {
+        if kind.is_some_and(DType::is_complex) {
+            value = self.call("aten::resolve_conj", &[("self".to_owned(), Arg::Value(value))])[0];
+            value = self.call("aten::view_as_real", &[("self".to_owned(), Arg::Value(value))])[0];
+        }
+        if kind.is_some_and(|dtype| !dtype.is_inexact()) && self.graph.value(value).ty == Type::Tensor {
             let args = [
                 ("self".to_owned(), Arg::Value(value)),
                 ("dtype".to_owned(), Arg::Int(6)),

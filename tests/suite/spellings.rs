@@ -1,7 +1,7 @@
 //! The Python that people write (`tests/oracles/spellings.py`): a script computes what PyTorch computes, and its channels go
 //! together as its trace's do.
 
-use super::branches::{Case, compute};
+use super::branches::{Case, compute, one_unit};
 use secateur::graph::{Graph, verify};
 use secateur::readers::read_model_with;
 use secateur::runtime::Runtime;
@@ -27,6 +27,20 @@ fn together(name: &str, graph: &Graph, shape: &[usize]) -> Coupling {
     found
 }
 
+/// Holds that the first unit of every group may go.
+fn cut(name: &str, graph: &Graph, case: &Case) {
+    let options = Options::of_shapes([case.x.shape.clone()]);
+    let runtime = Runtime::new();
+    let mut walked = walk(graph, &options, &runtime);
+    let found = coupling(&mut walked);
+    let given = [case.x.tensor()];
+    assert!(!found.groups.is_empty(), "{name}");
+    for group in &found.groups {
+        let worst = one_unit(&walked, &options, group, &runtime, &given);
+        assert!(worst < 1e-12, "{name}: {worst}");
+    }
+}
+
 #[test]
 fn scripts_and_traces_compute_and_couple_alike() {
     let files = std::fs::read_dir(folder())
@@ -49,6 +63,7 @@ fn scripts_and_traces_compute_and_couple_alike() {
         });
         cases.iter().for_each(|case| compute(&name, &script, case));
         compute(&name, &trace, &cases[0]);
+        cut(&name, &script, &cases[0]);
         let [script, trace] = [&script, &trace].map(|graph| together(&name, graph, shape));
         // A trace writes a recurrent cell as linear layers, which are layers, and a script as one operator.
         let units = |found: &Coupling| {

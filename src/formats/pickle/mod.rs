@@ -104,7 +104,9 @@ pub enum PickleError {
     Opcode { offset: usize, opcode: String },
     #[error("pickle byte {offset}: protocol {protocol}, but only 2 is read; save with torch.save's default")]
     Protocol { offset: usize, protocol: u8 },
-    #[error("pickle byte {offset}: the name {module}.{name} is not allowed here")]
+    #[error(
+        "pickle byte {offset}: the name {module}.{name} is not allowed here: what a file asks for is never imported, and only tensors, numbers, texts, lists and dicts are read"
+    )]
     Forbidden {
         offset: usize,
         module: String,

@@ -7,6 +7,7 @@
 
 use super::value::{CellId, View};
 use crate::graph::{Arg, ValueId};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 /// Adds nodes on behalf of this module.
@@ -41,6 +42,8 @@ pub struct Cells {
     cells: Vec<Cell>,
     /// The last version that was given.
     clock: u64,
+    /// Tensors whose shape is remembered as theirs: by lists of their pieces, and by sizes that are not asked for yet.
+    held: BTreeSet<usize>,
 }
 
 /// All tensors as they were at one moment.
@@ -95,7 +98,7 @@ impl Cells {
     pub fn written_since(&self, saved: &Saved) -> Option<Vec<Written>> {
         let mut written = Vec::new();
         for (at, (before, now)) in saved.0.iter().zip(&self.cells).enumerate() {
-            if before.poisoned != now.poisoned || before.base.is_some() != now.base.is_some() {
+            if before.poisoned != now.poisoned || !same_base(before, now) {
                 return None;
             }
             if now.base.is_none() && before.version != now.version {
@@ -107,6 +110,48 @@ impl Cells {
             }
         }
         Some(written)
+    }
+
+    /// Notes that the shape of a tensor is remembered.
+    pub fn hold(&mut self, cell: CellId) {
+        self.held.insert(cell.0);
+    }
+
+    /// A value of the shape that a tensor has, though it may not be read any more: writes in place change no shape.
+    pub fn shaped(&self, cell: CellId) -> ValueId {
+        self.cells[cell.0].value
+    }
+
+    /// Gives a tensor another shape in place: from now on it is a view of what it was, which keeps its memory.
+    ///
+    /// False where its shape is remembered.
+    pub fn reshape(&mut self, cell: CellId, value: ValueId, view: Rc<View>) -> bool {
+        if self.held.contains(&cell.0) {
+            return false;
+        }
+        let under = CellId(self.cells.len());
+        for other in &mut self.cells {
+            if let Some(base) = other.base.as_mut().filter(|base| base.cell == cell) {
+                base.cell = under;
+            }
+            let perhaps = other.perhaps.iter_mut().filter(|(other, _)| *other == cell);
+            perhaps.for_each(|(other, _)| *other = under);
+        }
+        let seen = self.cells[cell.0].version;
+        let now = Cell {
+            value,
+            version: self.tick(),
+            base: Some(Base {
+                cell: under,
+                view,
+                seen,
+            }),
+            perhaps: Vec::new(),
+            poisoned: None,
+        };
+        let before = std::mem::replace(&mut self.cells[cell.0], now);
+        self.cells.push(before);
+        true
     }
 
     /// Gives a tensor with memory of its own another value.
@@ -143,7 +188,7 @@ impl Cells {
 
     /// The value that a tensor has now.
     pub fn read(&mut self, cell: CellId, emit: &mut dyn Emit) -> Result<ValueId, String> {
-        // Bases stand before their views, so the chain is finite; it is walked from the root.
+        // No tensor is a view of itself, so the chain is finite; it is walked from the root.
         let mut chain = vec![cell];
         while let Some(base) = self.cells[chain[chain.len() - 1].0].base.as_ref() {
             chain.push(base.cell);
@@ -205,6 +250,13 @@ impl Cells {
             base.seen = seen;
         }
         Ok(())
+    }
+}
+
+fn same_base(a: &Cell, b: &Cell) -> bool {
+    match (&a.base, &b.base) {
+        (Some(a), Some(b)) => a.cell == b.cell && Rc::ptr_eq(&a.view, &b.view),
+        (a, b) => a.is_none() && b.is_none(),
     }
 }
 
@@ -336,10 +388,13 @@ pub fn sharing(op: &str) -> Sharing {
         | "vsplit" | "expand" | "expand_as" | "broadcast_to" | "adjoint" | "mH" | "mT" | "matrix_H" | "moveaxis"
         | "movedim" | "narrow" | "numpy_T" | "permute" | "positive" | "select" | "slice" | "split"
         | "split_with_sizes" | "squeeze" | "swapaxes" | "swapdims" | "t" | "tensor_split" | "transpose" | "unbind"
-        | "unflatten" | "unfold" | "unsqueeze" | "view" | "view_as" => Sharing::Certain,
-        "as_tensor" | "contiguous" | "cpu" | "flatten" | "ravel" | "reshape" | "reshape_as" | "resolve_neg" | "to"
-        | "type_as" | "_reshape_alias" | "slice_inverse" | "_unsafe_view" | "atleast_1d" | "atleast_2d"
-        | "atleast_3d" | "sum_to_size" | "broadcast_tensors" | "meshgrid" => Sharing::Possible,
+        | "unflatten" | "unfold" | "unsqueeze" | "view" | "view_as" | "view_as_real" | "view_as_complex" | "real"
+        | "imag" | "conj" | "_conj" => Sharing::Certain,
+        "as_tensor" | "contiguous" | "cpu" | "flatten" | "ravel" | "reshape" | "reshape_as" | "resolve_neg"
+        | "resolve_conj" | "conj_physical" | "to" | "type_as" | "_reshape_alias" | "slice_inverse" | "_unsafe_view"
+        | "atleast_1d" | "atleast_2d" | "atleast_3d" | "sum_to_size" | "broadcast_tensors" | "meshgrid" => {
+            Sharing::Possible
+        }
         _ => Sharing::None,
     }
 }

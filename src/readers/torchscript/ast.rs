@@ -2,6 +2,7 @@
 //!
 //! Owns the shapes only; `parser` makes them and `inline` gives them a meaning.
 
+use super::parser::SyntaxError;
 use std::rc::Rc;
 
 /// An expression.
@@ -66,6 +67,11 @@ pub enum StmtKind {
         condition: Expr,
         body: Vec<Stmt>,
     },
+    /// `with context:`
+    With {
+        context: Expr,
+        body: Vec<Stmt>,
+    },
     Pass,
 }
 
@@ -84,6 +90,8 @@ pub struct Function {
     pub line: u32,
     pub parameters: Vec<Parameter>,
     pub body: Vec<Stmt>,
+    /// Why the body could not be read; it matters only where the function is called.
+    pub fault: Option<SyntaxError>,
 }
 
 /// A class: a module, an enum, a named tuple or a plain object.

@@ -9,10 +9,10 @@ use super::ReadError;
 use super::alias::{Saved, Written};
 use super::ast::{Expr, Stmt, StmtKind};
 use super::inline::{Flow, Frame, Inliner};
-use super::value::{CellId, ListView, Val};
+use super::value::{CellId, ListView, Object, Val, Walk};
 use crate::graph::{Arg, Type, ValueId};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::rc::Rc;
 
 /// What helps where a branch cannot be held.
@@ -48,6 +48,8 @@ struct Held {
     dicts: Vec<Dict>,
     /// Lists of views that the code has not changed yet.
     views: Vec<Rc<ListView>>,
+    /// Where those lie that were met.
+    met: HashSet<*const ()>,
 }
 
 /// Two sides that become one.
@@ -79,11 +81,15 @@ impl Inliner<'_, '_> {
             }
         };
         let mut held = Held::default();
-        let attributes = self.objects.iter().flat_map(|object| &object.attributes);
+        let known: usize = self.objects.iter().map(|object| object.attributes().len()).sum();
+        self.spend(frame.locals.len() * 4 + known / 16)?;
+        let attributes = self.objects.iter().flat_map(Object::attributes);
         for value in frame.locals.values().chain(attributes.map(|(_, value)| value)) {
             held.gather(value, DEPTH);
         }
-        let Held { lists, dicts, views } = held;
+        let Held {
+            lists, dicts, views, ..
+        } = held;
         let items: usize = lists.iter().map(|list: &List| list.borrow().len() + 1).sum();
         self.spend(items + self.cells.count() / 4)?;
         let attributes = self.attributes_set;
@@ -102,9 +108,11 @@ impl Inliner<'_, '_> {
             (Ok(then), Ok(otherwise)) => (then, otherwise),
             (Err(what), _) | (_, Err(what)) => return Err(fault(self, what)),
         };
+        let mut walk = Walk::default();
         let unchanged = |(dict, before): &Dict| {
             let now = dict.borrow();
-            now.len() == before.len() && now.iter().zip(before).all(|(a, b)| a.0.same(&b.0) && a.1.same(&b.1))
+            let mut pairs = now.iter().zip(before);
+            now.len() == before.len() && pairs.all(|(a, b)| a.0.same(&b.0, &mut walk) && a.1.same(&b.1, &mut walk))
         };
         if self.attributes_set != attributes {
             return Err(fault(self, "sets an attribute"));
@@ -175,9 +183,17 @@ impl Inliner<'_, '_> {
         Ok(side.ok_or("writes in place to what shares memory with others or not, depending on strides"))
     }
 
+    /// [`Val::same`], and counts what it costs.
+    fn same(&mut self, a: &Val, b: &Val) -> Result<bool, ReadError> {
+        let mut walk = Walk::default();
+        let same = a.same(b, &mut walk);
+        self.spend(walk.steps())?;
+        Ok(same)
+    }
+
     fn left(&mut self, value: Val, old: Option<&Val>) -> Result<Left, ReadError> {
         let worth = match old {
-            Some(old) if old.same(&value) => value.clone(),
+            Some(old) if self.same(old, &value)? => value.clone(),
             _ => self.settled(&value),
         };
         Ok(Left { value, worth })
@@ -198,9 +214,10 @@ impl Inliner<'_, '_> {
                     Err(_) => value.clone(),
                 }
             }
-            Val::Tuple(tuple) if tuple.names.is_empty() => {
-                Val::tuple(tuple.items.iter().map(|item| self.settled(item)).collect())
-            }
+            Val::Tuple(tuple) if tuple.names.is_empty() => match self.spend(tuple.items.len()) {
+                Ok(()) => Val::tuple(tuple.items.iter().map(|item| self.settled(item)).collect()),
+                Err(_) => value.clone(),
+            },
             other => other.clone(),
         }
     }
@@ -256,8 +273,11 @@ impl Inliner<'_, '_> {
 
     /// One of two values, as a condition says when the graph runs; not known where no graph can hold it.
     fn either(&mut self, join: &mut Join, then: &Left, otherwise: &Left) -> Result<Val, ReadError> {
+        self.spend(1)?;
+        if self.same(&then.value, &otherwise.value)? {
+            return Ok(then.value.clone());
+        }
         match (&then.value, &otherwise.value) {
-            (a, b) if a.same(b) => return Ok(a.clone()),
             // A value that was never set is not read where the condition takes it.
             (Val::Unset, value) | (value, Val::Unset) => return Ok(value.clone()),
             (unknown @ Val::Unknown(_), _) | (_, unknown @ Val::Unknown(_)) => return Ok(unknown.clone()),
@@ -383,19 +403,27 @@ impl Left {
 }
 
 impl Held {
-    /// Adds the containers within a value.
+    /// Adds the containers within a value. They outlive this, so that no two have lain at one place.
     fn gather(&mut self, value: &Val, depth: usize) {
-        if depth == 0 {
+        let value = value.now();
+        let place: *const () = match &value {
+            Val::List(list) => Rc::as_ptr(list).cast(),
+            Val::Tuple(tuple) => Rc::as_ptr(tuple).cast(),
+            Val::Dict(dict) => Rc::as_ptr(dict).cast(),
+            Val::Views(list) => Rc::as_ptr(list).cast(),
+            _ => return,
+        };
+        if depth == 0 || !self.met.insert(place) {
             return;
         }
-        match value.now() {
-            Val::List(list) if !self.lists.iter().any(|known| Rc::ptr_eq(known, &list)) => {
+        match value {
+            Val::List(list) => {
                 let items = list.borrow().clone();
                 self.lists.push(list);
                 items.iter().for_each(|item| self.gather(item, depth - 1));
             }
             Val::Tuple(tuple) => tuple.items.iter().for_each(|item| self.gather(item, depth - 1)),
-            Val::Dict(dict) if !self.dicts.iter().any(|(known, _)| Rc::ptr_eq(known, &dict)) => {
+            Val::Dict(dict) => {
                 let items = dict.borrow().clone();
                 self.dicts.push((dict, items.clone()));
                 items.iter().for_each(|(_, item)| self.gather(item, depth - 1));

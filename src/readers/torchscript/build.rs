@@ -9,11 +9,17 @@ use super::ranks::rank;
 use super::value::Val;
 use crate::graph::{Arg, Def, Graph, Node, NodeId, Resolved, Type, ValueId, resolve};
 use crate::tensor::DType;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 /// Nodes of one graph, before those that nothing reads are dropped; the largest of 100 networks has 6,000.
 const MAX_NODES: usize = 100_000;
+
+/// Elements of the lists that operators are given, in all.
+const MAX_LISTED: usize = 2_000_000;
+
+/// Bytes of a value's name that are taken over from the code.
+const MAX_NAME: usize = 200;
 
 /// A graph under construction.
 #[derive(Default)]
@@ -28,10 +34,44 @@ pub struct Builder {
     /// What the result is called in the code.
     pub hint: Option<Rc<str>>,
     names: BTreeMap<String, u32>,
+    /// Elements of lists so far.
+    listed: usize,
     /// Dimensions of results, of a list's elements for a list.
     ranks: BTreeMap<ValueId, usize>,
     /// Element types of results, likewise.
     dtypes: BTreeMap<ValueId, DType>,
+    /// Whether there may be complex numbers: a tensor of the archive holds some, or an operator made them.
+    pub complex: bool,
+    /// The types of numbers with fractions that there may be: float32, which inputs have, and what the archive's tensors
+    /// have or operators are asked for. A tensor of no axes changes no other's type.
+    pub fractions: BTreeSet<DType>,
+}
+
+/// Elements of the lists within an argument.
+fn listed(arg: &Arg) -> usize {
+    match arg {
+        Arg::List(items) => items.len() + items.iter().map(listed).sum::<usize>(),
+        _ => 0,
+    }
+}
+
+/// The type with fractions that an operator is asked for.
+fn asked_type(args: &[(String, Arg)]) -> Option<DType> {
+    let (_, code) = args.iter().find(|(name, _)| name == "dtype")?;
+    Some(match code.as_int()? {
+        5 => DType::F16,
+        6 => DType::F32,
+        7 => DType::F64,
+        15 => DType::BF16,
+        _ => return None,
+    })
+}
+
+/// Whether an operator may give complex numbers where it is given none.
+fn makes_complex(op: &str, args: &[(String, Arg)]) -> bool {
+    let real = |dtype: &Arg| matches!(dtype, Arg::None | Arg::Int(..=7 | 11 | 15));
+    let named = ["fft", "stft", "complex", "polar"];
+    named.iter().any(|name| op.contains(name)) || args.iter().any(|(name, arg)| name == "dtype" && !real(arg))
 }
 
 /// Words that printed code cannot use as names.
@@ -91,6 +131,7 @@ impl Builder {
     fn unique(&mut self, wanted: &str) -> String {
         let mut base: String = wanted
             .chars()
+            .take(MAX_NAME)
             .map(|char| if char.is_ascii_alphanumeric() { char } else { '_' })
             .collect();
         if base.is_empty() || base.starts_with(|char: char| char.is_ascii_digit()) || RESERVED.contains(&base.as_str())
@@ -121,7 +162,10 @@ impl Builder {
         match self.graph.value(value).def {
             Def::Param(param) => Some(self.graph.param(param).tensor.shape().len()),
             Def::Constant(constant) => Some(self.graph.constants[constant as usize].shape().len()),
-            Def::Input(_) | Def::Node { .. } => self.ranks.get(&value).copied(),
+            Def::Input(_) | Def::Node { .. } => match self.type_of(value) {
+                Type::Int | Type::Float | Type::Bool => Some(0),
+                _ => self.ranks.get(&value).copied(),
+            },
         }
     }
 
@@ -135,6 +179,15 @@ impl Builder {
         }
     }
 
+    /// Whether a tensor's numbers are complex, where that is known: they are nowhere as long as nothing made any.
+    pub fn is_complex(&self, value: ValueId) -> Option<bool> {
+        if let Some(dtype) = self.dtype(value) {
+            return Some(dtype.is_complex());
+        }
+        let input = self.graph.inputs.contains(&value);
+        (!self.complex || input).then_some(false)
+    }
+
     /// Whether two values are the element types (`prim::dtype`) of tensors of one type, where that is known.
     pub fn same_dtype(&self, left: ValueId, right: ValueId) -> Option<bool> {
         let dtype = |value: ValueId| match self.graph.value(value).def {
@@ -144,6 +197,17 @@ impl Builder {
             _ => None,
         };
         Some(dtype(left)? == dtype(right)?)
+    }
+
+    /// Whether a write of `value` over `before` may have to change its element type: that of a tensor stays.
+    pub fn keeps_type(&self, before: &Arg, value: ValueId) -> bool {
+        match (
+            before.as_value().and_then(|before| self.dtype(before)),
+            self.dtype(value),
+        ) {
+            (Some(before), Some(value)) => before == value,
+            _ => self.fractions.len() < 2,
+        }
     }
 
     pub fn type_of(&self, value: ValueId) -> &Type {
@@ -190,6 +254,12 @@ impl Builder {
         if self.graph.nodes.len() >= MAX_NODES {
             return Err(format!("the model has more than {MAX_NODES} operators"));
         }
+        self.listed += args.iter().map(|(_, arg)| listed(arg)).sum::<usize>();
+        if self.listed > MAX_LISTED {
+            return Err(format!(
+                "operators are given lists of more than {MAX_LISTED} elements in all"
+            ));
+        }
         let mut depends = false;
         args.iter().for_each(|(_, arg)| {
             arg.for_each_value(&mut |value| depends |= self.depends[value.0 as usize]);
@@ -209,6 +279,11 @@ impl Builder {
         if let Some(rank) = rank(op, &args, &|value| self.rank(value)) {
             self.ranks.extend(outputs.iter().map(|output| (*output, rank)));
         }
+        self.complex |= makes_complex(op, &args);
+        if self.complex {
+            self.fractions.insert(DType::C64);
+        }
+        self.fractions.extend(asked_type(&args));
         if let Some(dtype) = dtype(op, &args, &|value| self.dtype(value)) {
             self.dtypes.extend(outputs.iter().map(|output| (*output, dtype)));
         }

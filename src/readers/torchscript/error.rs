@@ -50,3 +50,20 @@ pub enum ReadError {
     )]
     Frozen,
 }
+
+impl ReadError {
+    /// The same error where what it says may go to a terminal: control characters, which texts of the file hold, are
+    /// written as escapes.
+    pub(super) fn printable(self) -> ReadError {
+        let text = self.to_string();
+        let controls = |char: char| char.is_control() && char != '\n';
+        if !text.contains(controls) {
+            return self;
+        }
+        let escaped = text.chars().map(|char| match controls(char) {
+            true => char.escape_unicode().to_string(),
+            false => char.to_string(),
+        });
+        ReadError::Archive(escaped.collect())
+    }
+}

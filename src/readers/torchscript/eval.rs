@@ -156,12 +156,7 @@ impl Inliner<'_, '_> {
                 let path = dotted(object).unwrap_or_default();
                 let class = self.library.class(&path)?;
                 let object = ObjectId(self.objects.len());
-                self.objects.push(Object {
-                    class,
-                    qualified: path.into(),
-                    attributes: Vec::new(),
-                    path: None,
-                });
+                self.objects.push(Object::new(class, path.into()));
                 Ok(Val::Object(object))
             }
             Expr::Field(object, name) => {

@@ -40,7 +40,7 @@ impl Inliner<'_, '_> {
                 let items = items.borrow().clone();
                 let mut found = Vec::with_capacity(items.len());
                 for (key, value) in &items {
-                    let Some(key) = key.text() else {
+                    let Some(key) = key.text().filter(|key| !key.contains(char::is_control)) else {
                         return self.error("the model returns a dict whose keys are not known");
                     };
                     found.push((key, self.output_within(value, walk)?));

@@ -2,11 +2,8 @@
 //!
 //! Owns the arithmetic of TorchScript's scalars, as TorchScript does it. Gives nothing where an argument needs a run.
 
-use super::value::Val;
+use super::value::{MAX_TEXT, Val};
 use crate::graph::{range_item, range_length};
-
-/// Bytes of one string.
-const MAX_TEXT: usize = 10_000;
 
 /// The result of `name` (`add`, `floordiv`, …) on known values; `None` where it is no such operator.
 pub fn fold(name: &str, args: &[Val]) -> Option<Result<Val, String>> {
@@ -221,7 +218,7 @@ pub(super) fn format(pattern: &str, values: &[Val]) -> Option<String> {
     for part in parts {
         found.push_str(&values.next()?.text()?);
         found.push_str(part);
-        if found.len() > 100_000 {
+        if found.len() > MAX_TEXT {
             return None;
         }
     }

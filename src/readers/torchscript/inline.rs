@@ -141,6 +141,15 @@ impl<'a, 'l> Inliner<'a, 'l> {
                 function.name
             ));
         }
+        if let Some(fault) = &function.fault {
+            return Err(ReadError::Code {
+                place: Place {
+                    scope: scope.as_ref().unwrap_or(&self.builder.scope).to_string(),
+                    ..self.place_of(&file, fault.line)
+                },
+                message: fault.message.clone(),
+            });
+        }
         let mut frame = self.bind(function, args, keywords)?;
         let outer = (self.file.clone(), self.line, self.builder.scope.clone());
         self.file = file;
@@ -242,6 +251,11 @@ impl<'a, 'l> Inliner<'a, 'l> {
                     }
                 }
             }
+            StmtKind::With { context, body } => {
+                let context = self.eval(frame, context)?;
+                self.harmless(&context)?;
+                return self.block(frame, body);
+            }
             StmtKind::While { condition, body } => loop {
                 match self.condition(frame, condition)? {
                     Some(true) => {}
@@ -255,6 +269,20 @@ impl<'a, 'l> Inliner<'a, 'l> {
             },
         }
         Ok(Flow::Next)
+    }
+
+    /// Holds that what a `with` enters changes no result: whether gradients are kept.
+    fn harmless(&self, context: &Val) -> Result<(), ReadError> {
+        let class = match context {
+            Val::Object(object) => &self.objects[object.0].qualified,
+            other => return self.error(format!("a with statement enters {}", other.describe())),
+        };
+        match class.starts_with("__torch__.torch.autograd.grad_mode.") {
+            true => Ok(()),
+            false => self.error(format!(
+                "a with statement enters {class}, which is not read; of its like only torch.no_grad() is"
+            )),
+        }
     }
 
     fn loop_error<T>(&self) -> Result<T, ReadError> {
@@ -343,11 +371,7 @@ impl<'a, 'l> Inliner<'a, 'l> {
             Expr::Field(object, name) => match self.eval(frame, object)? {
                 Val::Object(id) => {
                     self.attributes_set += 1;
-                    let attributes = &mut self.objects[id.0].attributes;
-                    match attributes.iter_mut().find(|(known, _)| known == name) {
-                        Some((_, slot)) => *slot = value,
-                        None => attributes.push((name.clone(), value)),
-                    }
+                    self.objects[id.0].set(name, value);
                     Ok(())
                 }
                 other => self.error(format!("{} has no attributes to set", other.describe())),

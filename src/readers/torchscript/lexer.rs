@@ -13,7 +13,7 @@ pub enum Token {
     Int(i64),
     Float(f64),
     Str(Rc<str>),
-    /// Punctuation: `(`, `)`, `[`, `]`, `{`, `}`, `,`, `:`, `.`, `=`, `-`, `->` (as `>`), and what is refused later.
+    /// Punctuation: `(`, `)`, `[`, `]`, `{`, `}`, `,`, `:`, `.`, `=`, `-`, `->` (as `>`), the `j` of a complex number, and what is refused later.
     Symbol(char),
     Newline,
     Indent,
@@ -183,10 +183,10 @@ impl Lexer<'_> {
                     .map_err(|_| self.error(format!("the number {text:?} is malformed")))?,
             ),
         };
-        if self.peek() == Some(b'j') {
-            return Err(self.error("complex numbers are not read"));
-        }
         self.push(token);
+        if self.peek() == Some(b'j') {
+            self.symbol('j', 1);
+        }
         Ok(())
     }
 

@@ -71,9 +71,19 @@ impl<'a> Library<'a> {
     pub fn class(&mut self, qualified: &str) -> Result<Rc<Class>, ReadError> {
         match self.find(qualified)? {
             Some((Named::Class(class), _)) => Ok(class),
-            _ => Err(ReadError::Archive(format!(
-                "the class {qualified} of an object has no code; the archive is incomplete"
-            ))),
+            _ => Err(match qualified.strip_prefix("__torch__.torch.classes.") {
+                Some(name) if name.starts_with("quantized.") => ReadError::Unsupported(format!(
+                    "the model is quantised (it holds an object of torch.classes.{name}), which is not read; save the float \
+                     model that it was made from"
+                )),
+                Some(name) => ReadError::Unsupported(format!(
+                    "the model holds an object of torch.classes.{name}, which is a program of its own and not read; save the \
+                     model without it"
+                )),
+                None => ReadError::Archive(format!(
+                    "the class {qualified} of an object has no code; the archive is incomplete"
+                )),
+            }),
         }
     }
 

@@ -23,6 +23,7 @@ mod fold;
 mod inline;
 mod lexer;
 mod library;
+mod notes;
 mod objects;
 mod operators;
 mod parser;
@@ -58,7 +59,7 @@ pub fn read_archive(archive: &Archive, declared: &dyn Declare) -> Result<Graph, 
         let reader = thread.spawn_scoped(scope, || read_here(archive, declared));
         let reader = reader.map_err(|error| ReadError::Archive(format!("no thread to read the model in: {error}")))?;
         match reader.join() {
-            Ok(found) => found,
+            Ok(found) => found.map_err(ReadError::printable),
             Err(panic) => std::panic::resume_unwind(panic),
         }
     })
@@ -93,6 +94,7 @@ fn read_here(archive: &Archive, declared: &dyn Declare) -> Result<Graph, ReadErr
         objects,
         tensors,
         version,
+        traced: traced::given(archive),
         declared: &mut *declared.sizes(),
     })
 }

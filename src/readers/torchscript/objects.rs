@@ -16,8 +16,13 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Bytes that tensors may take which must be copied out of their storages, in all.
-const MAX_COPIES: u64 = 1 << 30;
+/// Bytes of the dotted path of an attribute.
+const MAX_PATH: usize = 1_000;
+
+/// Bytes that the tensors of an archive of this size may take together which must be copied out of their storages.
+fn copies(archive: u64) -> u64 {
+    archive.saturating_mul(4).saturating_add(16 << 20)
+}
 
 /// Reads one pickle of the archive into values.
 pub struct Loader<'a, 'l> {
@@ -27,7 +32,7 @@ pub struct Loader<'a, 'l> {
     pub tensors: Vec<Weight>,
     /// By the names of their entries.
     storages: BTreeMap<String, Arc<Storage>>,
-    /// What is left of [`MAX_COPIES`].
+    /// What is left of [`copies`].
     copies: u64,
 }
 
@@ -44,7 +49,7 @@ impl<'a, 'l> Loader<'a, 'l> {
             objects: Vec::new(),
             tensors: Vec::new(),
             storages: BTreeMap::new(),
-            copies: MAX_COPIES,
+            copies: copies(archive.source().size()),
         }
     }
 
@@ -66,6 +71,7 @@ impl<'a, 'l> Loader<'a, 'l> {
             folder,
             entry: name,
             known: BTreeMap::new(),
+            names: BTreeMap::new(),
         };
         let root = walk.value(document.root(), "")?;
         Ok(Loaded { root })
@@ -96,6 +102,8 @@ struct Walk<'w, 'a, 'l> {
     folder: &'w str,
     entry: &'w str,
     known: BTreeMap<Id, Val>,
+    /// Names of attributes, each held once.
+    names: BTreeMap<Id, Rc<str>>,
 }
 
 impl Walk<'_, '_, '_> {
@@ -152,17 +160,11 @@ impl Walk<'_, '_, '_> {
         let qualified = format!("{}.{}", global.module, global.name);
         let class = self.loader.library.class(&qualified)?;
         let object = ObjectId(self.loader.objects.len());
-        self.loader.objects.push(Object {
-            class,
-            qualified: qualified.into(),
-            attributes: Vec::new(),
-            path: None,
-        });
+        self.loader.objects.push(Object::new(class, qualified.into()));
         let items = match instance.state {
             Some(state) => document.items(state).unwrap_or(&[]),
             None => &[],
         };
-        let mut attributes = Vec::with_capacity(items.len());
         for (key, value) in items {
             let Some(name) = document.str(*key) else {
                 return self.error(path, "an attribute whose name is no string");
@@ -172,9 +174,19 @@ impl Walk<'_, '_, '_> {
             } else {
                 format!("{path}.{name}")
             };
-            attributes.push((Rc::from(name), self.value(*value, &place)?));
+            if place.len() > MAX_PATH || place.contains(char::is_control) {
+                return self.error(
+                    path,
+                    format_args!(
+                        "the name of an attribute holds control characters, or its path is above {MAX_PATH} bytes"
+                    ),
+                );
+            }
+            let value = self.value(*value, &place)?;
+            // What a pickle writes twice is the last.
+            let name = self.names.entry(*key).or_insert_with(|| name.into()).clone();
+            self.loader.objects[object.0].set(&name, value);
         }
-        self.loader.objects[object.0].attributes = attributes;
         Ok(Val::Object(object))
     }
 
@@ -204,11 +216,19 @@ impl Walk<'_, '_, '_> {
         let view = Strided::read(self.document, id).or_else(|error| self.error(path, error))?;
         let storage = self.storage(format!("{}/{}", self.folder, view.storage.key))?;
         let copied = copied(&view, storage.size()).or_else(|error| self.error(path, error))?;
-        let left = self.loader.copies.checked_sub(copied);
-        self.loader.copies = left.ok_or(ReadError::Limit {
-            what: "bytes of strided tensors",
-            limit: MAX_COPIES,
-        })?;
+        match self.loader.copies.checked_sub(copied) {
+            Some(left) => self.loader.copies = left,
+            None => {
+                return self.error(
+                    path,
+                    format_args!(
+                        "with this tensor, those that do not lie as their shapes say take more than {} bytes; save the model \
+                         with contiguous weights (parameter.data = parameter.data.contiguous())",
+                        copies(self.loader.archive.source().size())
+                    ),
+                );
+            }
+        }
         self.loader.tensors.push(weight(storage, view));
         Ok(Val::Tensor(super::value::CellId(self.loader.tensors.len() - 1)))
     }

@@ -102,18 +102,27 @@ impl Inliner<'_, '_> {
                 | "prim::is_meta"
                 | "prim::is_mps"
                 | "prim::is_xla"
-                | "prim::is_sparse_csr"
-                | "aten::is_complex",
+                | "prim::is_sparse_csr",
                 [Val::Tensor(_)],
             ) => Val::Bool(false),
+            ("aten::is_complex", [Val::Tensor(tensor)]) => {
+                let value = self.read(*tensor)?;
+                match self.builder.is_complex(value) {
+                    Some(complex) => Val::Bool(complex),
+                    None => return Ok(None),
+                }
+            }
             ("aten::requires_grad_" | "aten::detach_", [Val::Tensor(_), ..]) => args[0].clone(),
             ("prim::unchecked_cast" | "prim::data" | "aten::_unwrap_optional", [value, ..]) => value.clone(),
             ("prim::unchecked_unwrap_optional", [value]) => value.clone(),
-            ("aten::size", [Val::Tensor(tensor)]) if keywords.is_empty() => Val::Shape(Shape {
-                tensor: *tensor,
-                start: 0,
-                end: None,
-            }),
+            ("aten::size", [Val::Tensor(tensor)]) if keywords.is_empty() => {
+                self.cells.hold(*tensor);
+                Val::Shape(Shape {
+                    tensor: *tensor,
+                    start: 0,
+                    end: None,
+                })
+            }
             ("aten::eq" | "aten::ne", [Val::Dynamic(left), Val::Dynamic(right)]) => {
                 match self.builder.same_dtype(*left, *right) {
                     Some(same) => Val::Bool(same == (op == "aten::eq")),
@@ -195,8 +204,11 @@ impl Inliner<'_, '_> {
         }
         let hint = self.builder.hint.take();
         let mut positional = Vec::with_capacity(args.len());
-        for arg in args {
-            positional.push(self.argument(arg)?);
+        for (at, arg) in args.iter().enumerate() {
+            positional.push(match arg {
+                Val::Tensor(cell) if reads_shape(op, at) => Arg::Value(self.shaped(*cell)),
+                _ => self.argument(arg)?,
+            });
         }
         let mut named = Vec::with_capacity(keywords.len());
         for (name, arg) in keywords {
@@ -229,6 +241,7 @@ impl Inliner<'_, '_> {
         });
         if self.is_tensor_list(value) {
             let version = self.cells.version(base);
+            self.cells.hold(base);
             return Ok(Val::Views(Rc::new(ListView {
                 list: value,
                 version,
@@ -243,6 +256,44 @@ impl Inliner<'_, '_> {
         Ok(Val::Tensor(self.cells.view(value, base, view)))
     }
 
+    /// `unsqueeze_(x, 0)`: from now on `x` is a view of what it was.
+    fn reshape_in_place(
+        &mut self,
+        target: CellId,
+        twin: &str,
+        args: &[Val],
+        keywords: &[(Rc<str>, Val)],
+    ) -> Result<Val, ReadError> {
+        self.spend(self.cells.count() / 16)?;
+        let before = self.read(target)?;
+        let mut positional = vec![Arg::Value(before)];
+        for arg in args {
+            positional.push(self.argument(arg)?);
+        }
+        let mut named = Vec::with_capacity(keywords.len());
+        for (name, arg) in keywords {
+            named.push((name.to_string(), self.argument(arg)?));
+        }
+        let values = self.builder.call(twin, &positional, &named);
+        let value = values.or_else(|message| self.error(message))?[0];
+        positional.remove(0);
+        let view = Rc::new(View {
+            op: twin.into(),
+            args: positional,
+            keywords: named,
+            certain: true,
+            element: None,
+            count: None,
+        });
+        match self.cells.reshape(target, value, view) {
+            true => Ok(Val::Tensor(target)),
+            false => self.error(format!(
+                "operator {twin}_ changes the shape of a tensor in place whose size or parts were taken before; use {twin} \
+                 instead"
+            )),
+        }
+    }
+
     /// `relu_(x)`: computes `relu(x)` and lets `x`, and what shares its memory, be that from now on.
     fn write_in_place(&mut self, op: &str, args: Vec<Val>, keywords: Keywords) -> Result<Val, ReadError> {
         let Some(Val::Tensor(target)) = args.first() else {
@@ -254,6 +305,12 @@ impl Inliner<'_, '_> {
                 "operator {op} is not among those that a model file may ask for: it writes in place and has no pure form"
             ));
         };
+        if matches!(
+            twin,
+            "aten::unsqueeze" | "aten::squeeze" | "aten::transpose" | "aten::swapaxes" | "aten::swapdims" | "aten::t"
+        ) {
+            return self.reshape_in_place(target, twin, &args[1..], &keywords);
+        }
         if sharing(twin) != Sharing::None && !twin.ends_with("dropout") {
             return self.error(format!(
                 "operator {op} changes the shape of a tensor in place; use {twin} instead"
@@ -276,8 +333,8 @@ impl Inliner<'_, '_> {
             [value] => *value,
             _ => return self.error(format!("operator {op} gives several results")),
         };
-        if changes_type(&twin) {
-            // The tensor keeps its own type: 1.0 and 0.0 for true and false.
+        // The tensor keeps its own type: 1.0 and 0.0 for true and false.
+        if changes_type(&twin) || (promotes(&twin) && !self.builder.keeps_type(&before, value)) {
             let copied = self.builder.call("aten::copy", &[before, Arg::Value(value)], &[]);
             value = copied.or_else(|message| self.error(message))?[0];
         }
@@ -285,6 +342,49 @@ impl Inliner<'_, '_> {
         written.or_else(|message| self.error(message))?;
         Ok(Val::Tensor(target))
     }
+}
+
+/// Whether an operator reads no more of an argument than its shape and type.
+fn reads_shape(op: &str, argument: usize) -> bool {
+    match op.strip_prefix("aten::").unwrap_or(op) {
+        "size" | "dim" | "numel" | "len" | "zeros_like" | "ones_like" | "full_like" | "new_zeros" | "new_ones"
+        | "new_full" | "prim::dtype" => argument == 0,
+        "view_as" | "reshape_as" | "expand_as" => argument == 1,
+        _ => false,
+    }
+}
+
+/// What combines numbers of two types gives the wider one.
+fn promotes(twin: &str) -> bool {
+    matches!(
+        twin.strip_prefix("aten::").unwrap_or(twin),
+        "add"
+            | "sub"
+            | "subtract"
+            | "mul"
+            | "multiply"
+            | "div"
+            | "divide"
+            | "true_divide"
+            | "floor_divide"
+            | "remainder"
+            | "fmod"
+            | "pow"
+            | "atan2"
+            | "addcmul"
+            | "addcdiv"
+            | "copysign"
+            | "xlogy"
+            | "hypot"
+            | "lerp"
+            | "clamp"
+            | "clamp_min"
+            | "clamp_max"
+            | "__and__"
+            | "__or__"
+            | "bitwise_and"
+            | "bitwise_or"
+    )
 }
 
 /// Comparisons give booleans, their in-place forms the tensor's own type.

@@ -83,6 +83,9 @@ impl Parser<'_> {
             Some(Token::Newline) => "the end of the line".to_owned(),
             Some(Token::Indent | Token::Dedent) => "a change of indentation".to_owned(),
             Some(Token::Name(name)) => format!("{name:?}"),
+            Some(Token::Symbol('j')) => {
+                "a complex number, which is not read; torch.jit.trace keeps it as a tensor".to_owned()
+            }
             Some(Token::Symbol(symbol)) => format!("{symbol:?}"),
             Some(Token::Int(int)) => int.to_string(),
             Some(Token::Float(float)) => format!("{float:?}"),
@@ -240,13 +243,41 @@ impl Parser<'_> {
         if self.take_symbol('>') {
             self.expression()?;
         }
-        let body = self.block()?;
+        let (start, depth) = (self.at, self.depth);
+        let (body, fault) = match self.block() {
+            Ok(body) => (body, None),
+            Err(fault) => {
+                (self.at, self.depth) = (start, depth);
+                self.skip_block().ok_or_else(|| fault.clone())?;
+                (Vec::new(), Some(fault))
+            }
+        };
         Ok(Function {
             name,
             line,
             parameters,
             body,
+            fault,
         })
+    }
+
+    /// Goes behind the next block, whatever it holds; `None` where none begins on this line.
+    fn skip_block(&mut self) -> Option<()> {
+        let newline = |token: &Lexeme| token.token == Token::Newline;
+        self.at += self.tokens[self.at..].iter().position(newline)? + 1;
+        (self.peek()? == &Token::Indent).then_some(())?;
+        let mut open = 0;
+        loop {
+            match self.peek()? {
+                Token::Indent => open += 1,
+                Token::Dedent => open -= 1,
+                _ => {}
+            }
+            self.at += 1;
+            if open == 0 {
+                return Some(());
+            }
+        }
     }
 
     fn block(&mut self) -> Result2<Vec<Stmt>> {
@@ -310,9 +341,13 @@ impl Parser<'_> {
                 self.newline()?;
                 StmtKind::Pass
             }
-            Some(
-                word @ ("with" | "class" | "def" | "import" | "from" | "try" | "del" | "global" | "lambda" | "yield"),
-            ) => {
+            Some("with") => {
+                self.at += 1;
+                let context = self.expression()?;
+                let body = self.block()?;
+                StmtKind::With { context, body }
+            }
+            Some(word @ ("class" | "def" | "import" | "from" | "try" | "del" | "global" | "lambda" | "yield")) => {
                 return self.error(format!("{word:?} is not read here"));
             }
             _ => self.simple_statement()?,

@@ -69,13 +69,13 @@ impl Inliner<'_, '_> {
 
     /// `size(tensor, dim)`
     pub(super) fn extent(&mut self, tensor: CellId, dim: i64) -> Result<Val, ReadError> {
-        let tensor = Arg::Value(self.read(tensor)?);
+        let tensor = Arg::Value(self.shaped(tensor));
         self.emit("aten::size", vec![tensor, Arg::Int(dim)], Vec::new())
     }
 
     /// A shape as a list of the code, where the number of dimensions is known.
     pub(super) fn extents(&mut self, shape: Shape) -> Result<Option<Val>, ReadError> {
-        let tensor = self.read(shape.tensor)?;
+        let tensor = self.shaped(shape.tensor);
         let Some(rank) = self.rank(tensor) else {
             return Ok(None);
         };
@@ -88,9 +88,15 @@ impl Inliner<'_, '_> {
         Ok(Some(Val::list(items)))
     }
 
+    /// A value that has the shape of a tensor, whatever was written to it.
+    pub(super) fn shaped(&mut self, tensor: CellId) -> ValueId {
+        let last = self.cells.shaped(tensor);
+        self.read(tensor).unwrap_or(last)
+    }
+
     /// A shape as a list of the graph.
     pub(super) fn sizes(&mut self, shape: Shape) -> Result<ValueId, ReadError> {
-        let tensor = Arg::Value(self.read(shape.tensor)?);
+        let tensor = Arg::Value(self.shaped(shape.tensor));
         let list = self.builder.node("aten::size", vec![tensor], Vec::new());
         let list = list.or_else(|message| self.error(message))?;
         if shape.start == 0 && shape.end.is_none() {
@@ -148,7 +154,7 @@ impl Inliner<'_, '_> {
 
     /// `dim(tensor)`
     pub(super) fn dimensions(&mut self, tensor: CellId) -> Result<Val, ReadError> {
-        let value = self.read(tensor)?;
+        let value = self.shaped(tensor);
         match self.rank(value) {
             Some(rank) => Ok(Val::Int(rank as i64)),
             None => self.emit("aten::dim", vec![Arg::Value(value)], Vec::new()),

@@ -1,6 +1,8 @@
 //! Archives and code, read and refused.
 
 mod folding;
+mod given;
+mod hostile;
 
 use crate::formats::zip;
 use crate::graph::{parse, print, verify};
@@ -67,6 +69,7 @@ fn archives_read_as_the_texts_beside_them() {
         "shapes",
         "standardised",
         "function",
+        "nested",
         "script",
     ] {
         let graph = read_model(fixture(&format!("{name}.pt"))).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -115,6 +118,45 @@ fn what_cannot_be_told_is_refused_with_place_and_fix() {
         let message = read_model(fixture(name)).unwrap_err().to_string();
         assert!(message.contains(expected), "{message}");
     }
+}
+
+#[test]
+fn a_part_that_was_frozen_is_told() {
+    let graph = read_model(fixture("partly_frozen.pt")).unwrap();
+    let params: Vec<&str> = graph.params.iter().map(|param| param.name()).collect();
+    assert_eq!(params, ["head.weight", "head.bias"]);
+    let issues: Vec<String> = graph
+        .issues
+        .iter()
+        .map(|issue| format!("{}: {}", issue.op, issue.message))
+        .collect();
+    let [issue] = &issues[..] else { panic!("{issues:?}") };
+    assert!(
+        issue.starts_with("aten::conv2d: its weight is a constant without a name"),
+        "{issue}"
+    );
+    assert!(
+        issue.ends_with("save the model without torch.jit.freeze; 1 other layer is so too"),
+        "{issue}"
+    );
+}
+
+#[test]
+fn what_is_not_read_is_called_by_its_name() {
+    let code = module("return x");
+    let data = b"\x80\x02c__torch__.torch.classes.quantized\nConv2dPackedParamsBase\nq\x00)\x81}b.";
+    let message = read_model(archive_of(&code, data)).unwrap_err().to_string();
+    assert!(
+        message.contains("the model is quantised") && message.contains("save the float model"),
+        "{message}"
+    );
+    let message = outcome(&module("return torch.split(x, 2, 3, 4)"));
+    assert!(message.contains("the nearest is aten::split("), "{message}");
+    let message = outcome(&module("return torch.mul(x, \"a\")"));
+    assert!(
+        message.ends_with("the nearest is aten::mul(Tensor self, Tensor other)"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -4,15 +4,17 @@
 //! Deliberately leaves all code to `inline`.
 
 use super::alias::Cells;
-use super::ast::Expr;
+use super::ast::{Expr, Function};
 use super::build::Builder;
 use super::inline::Inliner;
 use super::library::{Library, Named};
+use super::traced::Given;
 use super::value::{CellId, Object, ObjectId, Val};
-use super::{ReadError, finish};
-use crate::graph::{Def, Graph, Issue, Module, Param, ParamId, Sizes, Type};
+use super::{Place, ReadError, finish, notes};
+use crate::graph::{Def, Graph, Module, Param, ParamId, Sizes, Type, ValueId};
 use crate::tensor::{DType, Tensor, Weight};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 /// An archive whose pickles are read.
 pub struct Loaded<'a> {
@@ -22,6 +24,8 @@ pub struct Loaded<'a> {
     pub objects: Vec<Object>,
     pub tensors: Vec<Weight>,
     pub version: u64,
+    /// What `forward` was traced with.
+    pub traced: Option<Vec<Given>>,
     /// What the inputs are declared to be.
     pub declared: &'a mut dyn Sizes,
 }
@@ -35,6 +39,7 @@ pub fn inline_root(loaded: Loaded) -> Result<Graph, ReadError> {
         mut objects,
         tensors,
         version,
+        traced,
         declared,
     } = loaded;
     let Val::Object(root) = root else {
@@ -61,13 +66,20 @@ pub fn inline_root(loaded: Loaded) -> Result<Graph, ReadError> {
     };
 
     // Inputs take their names first, then parameters; a tensor's cell has the tensor's own index.
-    let inputs = inputs(forward, &mut builder)?;
+    let given = given(forward, traced, &mut builder).map_err(|message| ReadError::Code {
+        place: Place {
+            file: file.name.clone(),
+            line: forward.line,
+            scope: String::new(),
+        },
+        message,
+    })?;
     let cells = tensor_cells(&tensors, &names, &mut builder)?;
     let mut inliner = Inliner::new(&mut library, declared, objects, constants, builder, cells);
     inliner.rank_inputs();
     let mut args = vec![Val::Object(root)];
-    for value in inputs {
-        args.push(inliner.wrap(value));
+    for value in &given {
+        args.push(argument(value, &mut inliner));
     }
     let code = file.clone();
     let result = inliner.call(forward, file, Some("".into()), args, Vec::new())?;
@@ -77,27 +89,8 @@ pub fn inline_root(loaded: Loaded) -> Result<Graph, ReadError> {
     let mut graph = inliner.builder.graph;
     graph.outputs = vec![outputs];
     let mut graph = finish::finish(graph);
-    note_old_division(&mut graph, version);
+    notes::note(&mut graph, version);
     Ok(graph)
-}
-
-/// Below version 4, `div` of integers rounded towards zero.
-fn note_old_division(graph: &mut Graph, version: u64) {
-    if version >= 4 {
-        return;
-    }
-    let issues: Vec<Issue> = graph
-        .nodes
-        .iter()
-        .filter(|node| node.op == "aten::div" && node.overload.starts_with("Tensor"))
-        .map(|node| Issue {
-            node: graph.value(node.outputs[0]).name.clone(),
-            scope: node.scope.clone(),
-            op: node.op.clone(),
-            message: format!("file version {version}: div of integer tensors rounded then, and does not now"),
-        })
-        .collect();
-    graph.issues.extend(issues);
 }
 
 fn is_array(value: &Val, tensors: &[Weight]) -> bool {
@@ -125,7 +118,8 @@ fn name_tree(
     let mut stack: Vec<(ObjectId, String)> = vec![(root, String::new())];
     let mut visits = 0;
     while let Some((id, path)) = stack.pop() {
-        visits += 1;
+        // Names are bounded, so that this bounds them all.
+        visits += 1 + objects[id.0].attributes().len() / 64;
         if visits > 100_000 {
             return Err(ReadError::Limit {
                 what: "modules, counted along every path,",
@@ -148,7 +142,8 @@ fn name_tree(
             });
         }
         for (list, buffer) in [(&class.parameters, false), (&class.buffers, true)] {
-            for (name, value) in &objects[id.0].attributes {
+            let list: BTreeSet<&Rc<str>> = list.iter().collect();
+            for (name, value) in objects[id.0].attributes() {
                 if let (Val::Tensor(cell), true) = (value, list.contains(name)) {
                     let entry = named.entry(cell.0).or_insert_with(|| {
                         order.push(cell.0);
@@ -162,7 +157,7 @@ fn name_tree(
             }
         }
         let children = objects[id.0]
-            .attributes
+            .attributes()
             .iter()
             .rev()
             .filter_map(|(name, value)| match value {
@@ -191,6 +186,10 @@ fn tensor_cells(
         });
         values.insert(*tensor, builder.value(&names[0], Type::Tensor, Def::Param(id), false));
     }
+    let stretched = tensors.iter().filter(|tensor| !tensor.shape().is_empty());
+    let types = stretched.map(|tensor| tensor.dtype()).chain([DType::F32]);
+    builder.fractions = types.filter(|dtype| dtype.is_inexact()).collect();
+    builder.complex = tensors.iter().any(|tensor| tensor.dtype().is_complex());
     let mut cells = Cells::default();
     for (index, tensor) in tensors.iter().enumerate() {
         let value = match values.get(&index) {
@@ -215,7 +214,7 @@ fn tensor_cells(
 
 /// What a 0-dim tensor is worth as a number.
 fn number(tensor: &Tensor) -> Option<Val> {
-    if !tensor.shape().is_empty() {
+    if !tensor.shape().is_empty() || tensor.dtype().is_complex() {
         return None;
     }
     Some(match tensor.dtype() {
@@ -225,25 +224,91 @@ fn number(tensor: &Tensor) -> Option<Val> {
     })
 }
 
-/// The model's inputs: what `forward` takes and gives no default for.
-fn inputs(forward: &super::ast::Function, builder: &mut Builder) -> Result<Vec<crate::graph::ValueId>, ReadError> {
-    let mut found = Vec::new();
-    for parameter in forward.parameters.iter().skip(1) {
-        if parameter.default.is_some() {
-            continue;
+/// One argument of `forward`, made of inputs of the graph.
+enum Made {
+    Input(ValueId),
+    Tuple(Vec<Made>),
+    Dict(Vec<(String, Made)>),
+}
+
+/// The value that an argument is in the code.
+fn argument(made: &Made, inliner: &mut Inliner) -> Val {
+    match made {
+        Made::Input(value) => inliner.wrap(*value),
+        Made::Tuple(items) => Val::tuple(items.iter().map(|item| argument(item, inliner)).collect()),
+        Made::Dict(items) => {
+            let items = items.iter().map(|(key, item)| (Val::str(key), argument(item, inliner)));
+            Val::Dict(Rc::new(items.collect::<Vec<_>>().into()))
         }
-        let Some(ty) = parameter.ty.as_ref().map_or(Some(Type::Tensor), input_type) else {
-            return Err(ReadError::Unsupported(format!(
-                "the model's input {:?} is neither a tensor, a number nor a list of them, which is not read",
-                parameter.name
-            )));
+    }
+}
+
+/// The model's inputs: what `forward` takes and gives no default for. A tuple's are called `x_0`, `x_1`, a dict's after
+/// their keys, which a trace tells.
+fn given(forward: &Function, traced: Option<Vec<Given>>, builder: &mut Builder) -> Result<Vec<Made>, String> {
+    let parameters = forward.parameters.iter().skip(1);
+    let mut found = Vec::new();
+    for (at, parameter) in parameters.filter(|parameter| parameter.default.is_none()).enumerate() {
+        let traced = traced.as_ref().and_then(|traced| traced.get(at));
+        let made = match &parameter.ty {
+            Some(ty) => make(&parameter.name, ty, traced, builder),
+            None => Some(Made::Input(input(&parameter.name, Type::Tensor, builder))),
         };
-        let def = Def::Input(found.len() as u32);
-        let value = builder.value(&parameter.name, ty, def, true);
-        builder.graph.inputs.push(value);
-        found.push(value);
+        found.push(made.ok_or_else(|| {
+            format!(
+                "the model's input {:?} is {}, which is not read; wrap the model in a module whose forward takes tensors \
+                 only, and trace that",
+                parameter.name,
+                parameter.ty.as_ref().map_or("unknown", kind)
+            )
+        })?);
     }
     Ok(found)
+}
+
+fn input(name: &str, ty: Type, builder: &mut Builder) -> ValueId {
+    let def = Def::Input(builder.graph.inputs.len() as u32);
+    let value = builder.value(name, ty, def, true);
+    builder.graph.inputs.push(value);
+    value
+}
+
+fn make(name: &str, ty: &Expr, traced: Option<&Given>, builder: &mut Builder) -> Option<Made> {
+    match (ty, traced) {
+        (Expr::Index(outer, inner), _) if matches!(&**outer, Expr::Name(name) if &**name == "Tuple") => {
+            let types = match &**inner {
+                Expr::Tuple(types) => &types[..],
+                one => std::slice::from_ref(one),
+            };
+            let traced = |at: usize| match traced {
+                Some(Given::Tuple(items)) => items.get(at),
+                _ => None,
+            };
+            let items = types.iter().enumerate();
+            let items = items.map(|(at, ty)| make(&format!("{name}_{at}"), ty, traced(at), builder));
+            items.collect::<Option<_>>().map(Made::Tuple)
+        }
+        (Expr::Index(outer, inner), Some(Given::Dict(items))) if matches!(&**outer, Expr::Name(name) if &**name == "Dict") =>
+        {
+            let Expr::Tuple(types) = &**inner else { return None };
+            let [Expr::Name(key), ty] = &types[..] else { return None };
+            let items = (&**key == "str").then_some(items)?.iter();
+            let items =
+                items.map(|(key, item)| Some((key.clone(), make(&format!("{name}_{key}"), ty, Some(item), builder)?)));
+            items.collect::<Option<_>>().map(Made::Dict)
+        }
+        _ => Some(Made::Input(input(name, input_type(ty)?, builder))),
+    }
+}
+
+/// What an input is, in words.
+fn kind(ty: &Expr) -> &'static str {
+    match ty {
+        Expr::Index(outer, _) if matches!(&**outer, Expr::Name(name) if &**name == "Dict") => {
+            "a dict whose keys only a trace tells"
+        }
+        _ => "neither a tensor, a number nor a tuple of them",
+    }
 }
 
 fn input_type(ty: &Expr) -> Option<Type> {

@@ -6,6 +6,7 @@
 use super::ast::Class;
 use crate::graph::{Type, ValueId};
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 
 /// A value at inlining time; cloning shares lists, dicts and objects as Python does.
@@ -118,21 +119,45 @@ pub struct Object {
     pub class: Rc<Class>,
     pub qualified: Rc<str>,
     /// In the order of the file.
-    pub attributes: Vec<(Rc<str>, Val)>,
+    attributes: Vec<(Rc<str>, Val)>,
+    /// By name, into `attributes`.
+    places: HashMap<Rc<str>, usize>,
     /// The dotted path, for a module.
     pub path: Option<Rc<str>>,
 }
 
 impl Object {
+    /// One without attributes.
+    pub fn new(class: Rc<Class>, qualified: Rc<str>) -> Object {
+        Object {
+            class,
+            qualified,
+            attributes: Vec::new(),
+            places: HashMap::new(),
+            path: None,
+        }
+    }
+
+    pub fn attributes(&self) -> &[(Rc<str>, Val)] {
+        &self.attributes
+    }
+
+    pub fn set(&mut self, name: &Rc<str>, value: Val) {
+        match self.places.get(name) {
+            Some(&place) => self.attributes[place].1 = value,
+            None => {
+                self.places.insert(name.clone(), self.attributes.len());
+                self.attributes.push((name.clone(), value));
+            }
+        }
+    }
+
     pub fn is_module(&self) -> bool {
         &*self.class.base == "Module"
     }
 
     pub fn get(&self, name: &str) -> Option<&Val> {
-        self.attributes
-            .iter()
-            .find(|(known, _)| &**known == name)
-            .map(|(_, value)| value)
+        self.places.get(name).map(|&place| &self.attributes[place].1)
     }
 }
 
@@ -207,8 +232,9 @@ impl Val {
     }
 
     /// Whether both are the same thing, or known to be equal and of one kind.
-    pub fn same(&self, other: &Val) -> bool {
+    pub fn same(&self, other: &Val, walk: &mut Walk) -> bool {
         match (self, other) {
+            (Val::Tuple(a), Val::Tuple(b)) if Rc::ptr_eq(a, b) => true,
             (Val::Tensor(a), Val::Tensor(b)) => a == b,
             (Val::Dynamic(a), Val::Dynamic(b)) => a == b,
             (Val::Shape(a), Val::Shape(b)) => (a.tensor, a.start, a.end) == (b.tensor, b.start, b.end),
@@ -218,7 +244,7 @@ impl Val {
             (Val::Function(a), Val::Function(b)) | (Val::Class(a), Val::Class(b)) => a == b,
             (Val::Unset, Val::Unset) => true,
             (Val::Unknown(_), _) | (_, Val::Unknown(_)) => false,
-            _ => self.describe() == other.describe() && self.equals(other) == Some(true),
+            _ => self.describe() == other.describe() && self.equals_within(other, walk) == Some(true),
         }
     }
 
@@ -270,33 +296,37 @@ impl Val {
         Some(())
     }
 
-    /// How Python prints a value; `None` where a run is needed.
+    /// How Python prints a value; `None` where a run is needed, or where it is too long.
     pub fn text(&self) -> Option<String> {
-        self.text_within(&mut Walk::default())
+        let mut text = String::new();
+        self.print(&mut Walk::default(), &mut text)?;
+        Some(text)
     }
 
-    fn text_within(&self, walk: &mut Walk) -> Option<String> {
+    fn print(&self, walk: &mut Walk, text: &mut String) -> Option<()> {
         walk.enter()?;
-        let mut join = |items: &[Val]| {
-            let parts = items
-                .iter()
-                .map(|item| item.text_within(walk))
-                .collect::<Option<Vec<String>>>();
-            parts.map(|parts| parts.join(", "))
+        let mut within = |items: &[Val], open: char, close: char| {
+            text.push(open);
+            for (at, item) in items.iter().enumerate() {
+                text.push_str(if at == 0 { "" } else { ", " });
+                item.print(walk, text)?;
+            }
+            text.push(close);
+            Some(())
         };
-        let found = match self {
-            Val::None => "None".into(),
-            Val::Bool(true) => "True".into(),
-            Val::Bool(false) => "False".into(),
-            Val::Int(int) => int.to_string(),
-            Val::Float(float) => format!("{float:?}"),
-            Val::Str(text) | Val::Device(text) => text.to_string(),
-            Val::List(items) => format!("[{}]", join(&items.borrow())?),
-            Val::Tuple(tuple) => format!("({})", join(&tuple.items)?),
+        match self {
+            Val::List(items) => within(&items.borrow(), '[', ']')?,
+            Val::Tuple(tuple) => within(&tuple.items, '(', ')')?,
+            Val::None => text.push_str("None"),
+            Val::Bool(true) => text.push_str("True"),
+            Val::Bool(false) => text.push_str("False"),
+            Val::Int(int) => text.push_str(&int.to_string()),
+            Val::Float(float) => text.push_str(&format!("{float:?}")),
+            Val::Str(found) | Val::Device(found) if found.len() <= MAX_TEXT => text.push_str(found),
             _ => return None,
-        };
+        }
         walk.leave();
-        Some(found)
+        (text.len() <= MAX_TEXT).then_some(())
     }
 }
 
@@ -305,6 +335,9 @@ pub struct Walk {
     left: usize,
     depth: usize,
 }
+
+/// Bytes of one string.
+pub const MAX_TEXT: usize = 10_000;
 
 /// Values that one walk may meet.
 const STEPS: usize = 100_000;

@@ -187,6 +187,27 @@ def slim(data):
     return out.getvalue()
 
 
+class Nested(nn.Module):
+    """Takes a tuple and a dict, and a tuple within a dict."""
+
+    def forward(self, x, state, more: typing.Dict[str, torch.Tensor]):
+        h, (c, d) = state
+        return x + h * c - d, more["b"] * more["a"]
+
+
+class Behind(nn.Module):
+    """A body that is frozen and a head that is not; a blur has no parameters either, and is no layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(2, 4, 1), nn.ReLU(), nn.Conv2d(4, 3, 1))
+        self.head = nn.Conv2d(3, 2, 1)
+        self.blur = torch.ones(2, 1, 2, 2)
+
+    def forward(self, x):
+        return F.conv2d(self.head(self.body(x)), self.blur, groups=2)
+
+
 def main():
     folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ".")
 
@@ -207,6 +228,9 @@ def main():
     trace("shapes", Shapes(), torch.randn(2, 4, 3, 5))
     trace("standardised", Standardised(2, 3, 1).eval(), image)
     trace("training", nn.Sequential(nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2, track_running_stats=False)).eval(), image)
+    save("partly_frozen", torch.jit.freeze(torch.jit.script(Behind().eval()), preserved_attrs=["head"]))
+    pair = torch.randn(2, 3), torch.randn(2, 3)
+    trace("nested", Nested(), torch.randn(2, 3), (torch.randn(2, 3), pair), {"b": torch.randn(2, 4), "a": torch.ones(1)})
     trace("function", lambda x: torch.sort(x, 1)[0] + torch.max(x, 1, keepdim=True).values, torch.randn(2, 3))
     save("script", torch.jit.script(Script().eval()))
     save("residual_script", torch.jit.script(Residual().eval()))

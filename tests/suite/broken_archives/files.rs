@@ -388,6 +388,26 @@ pub fn cases() -> Vec<(&'static str, Reader, Vec<u8>, &'static str)> {
             "exceed",
         ),
         (
+            "model: a tensor expanded to 2^28 bytes",
+            Model,
+            archive(&[
+                (
+                    "data.pkl",
+                    &[
+                        b"\x80\x02c__torch__\nM\nq\x00)\x81}X\x01\0\0\0w",
+                        tensor("FloatStorage", "J\0\0\0\u{4}", "K\0").as_bytes(),
+                        b"sb.",
+                    ]
+                    .concat(),
+                ),
+                ("code/__torch__.py", CODE.as_bytes()),
+                ("constants.pkl", b"\x80\x02)."),
+                ("data/0", &[0; 16]),
+                ("version", b"3\n"),
+            ]),
+            "data.pkl: \"w\": with this tensor, those that do not lie as their shapes say",
+        ),
+        (
             "masks: elements announced",
             Masks,
             torch("DoubleStorage", "K\x04", "K\x01"),

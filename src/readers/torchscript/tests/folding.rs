@@ -39,7 +39,33 @@ fn writes_in_place_become_new_values() {
         ),
         (
             "_0 = torch.transpose_(x, 0, 1)\nreturn x",
-            "code/__torch__.py:7: operator aten::transpose_ changes the shape of a tensor in place; use aten::transpose instead",
+            "%transpose: Tensor = aten::transpose.int(self=%x, dim0=0, dim1=1)\noutput %transpose",
+        ),
+        (
+            "y = torch.select(x, 0, 0)\n_0 = torch.unsqueeze_(x, 0)\n_1 = torch.relu_(x)\nreturn torch.add(x, y)",
+            "%unsqueeze: Tensor = aten::unsqueeze(self=%x, dim=0)\n%relu: Tensor = aten::relu(self=%unsqueeze)\n%reshape_as: \
+             Tensor = aten::reshape_as(self=%relu, other=%x)\n%select: Tensor = aten::select.int(self=%reshape_as, dim=0, \
+             index=0)\n%add: Tensor = aten::add.Tensor(self=%relu, other=%select, alpha=1)\noutput %add",
+        ),
+        (
+            "s = torch.size(x)\n_0 = torch.t_(x)\nreturn torch.view(x, s)",
+            "code/__torch__.py:8: operator aten::t_ changes the shape of a tensor in place whose size or parts were taken \
+             before; use aten::t instead",
+        ),
+        (
+            "y = torch.unsqueeze(x, 0)\nif bool(torch.sum(x)):\n  _0 = torch.squeeze_(y)\nelse:\n  pass\nreturn y",
+            "code/__torch__.py:8: a branch that only a run can tell writes in place to what shares memory with others or not, \
+             depending on strides; save the model with torch.jit.trace(model.eval(), example) instead of torch.jit.script",
+        ),
+        (
+            "y = torch.flatten(x, 1)\n_0 = torch.relu_(y)\nreturn torch.view(y, torch.size(x))",
+            "%y: Tensor = aten::flatten.using_ints(self=%x, start_dim=1, end_dim=-1)\n%relu: Tensor = aten::relu(self=%y)\n\
+             %size: List[int] = aten::size(self=%x)\n%view: Tensor = aten::view(self=%relu, size=%size)\noutput %view",
+        ),
+        (
+            "y = torch.reshape(x, [-1])\n_0 = torch.relu_(y)\nreturn torch.reshape_as(y, x)",
+            "%y: Tensor = aten::reshape(self=%x, shape=[-1])\n%relu: Tensor = aten::relu(self=%y)\n%reshape_as: Tensor = \
+             aten::reshape_as(self=%relu, other=%x)\noutput %reshape_as",
         ),
     ] {
         assert_eq!(outcome(&module(body)), expected, "{body}");
