@@ -190,11 +190,11 @@ pub(super) fn each(site: &mut Site) -> Result<(), Trouble> {
 
 /// Bounds are numbers, or tensors that the values meet element by element.
 fn clamped(site: &mut Site) -> Result<(), Trouble> {
-    let tensor = |name| matches!(site.fact(name), Fact::Tensor(_));
-    if ["min", "max"].into_iter().any(tensor) {
-        joined(site)
-    } else {
+    let number = |name| matches!(site.fact(name), Fact::None | Fact::Number(_));
+    if ["min", "max"].into_iter().all(number) {
         each(site)
+    } else {
+        joined(site)
     }
 }
 

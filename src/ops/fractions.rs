@@ -7,9 +7,10 @@ use super::Site;
 use super::site::wrap_axis;
 use crate::graph::{Arg, Def, Node, ValueId};
 use crate::labels::Row;
+use std::cell::Cell;
 
-/// As many steps lie between a size and what is computed from it.
-const MOST_STEPS: usize = 12;
+/// As many nodes lie between the sizes and what is computed from them.
+const MOST_STEPS: usize = 32;
 
 /// A part of an axis: numerator and denominator, without common factors.
 #[derive(Clone, Copy)]
@@ -34,25 +35,32 @@ impl Fraction {
 
 /// In how many equal blocks an axis falls at the place that a computed number names, where it is a fraction of the axis.
 pub(super) fn blocks(site: &Site, number: &Arg, row: &Row) -> Option<usize> {
-    let axis = Axis { site, row };
-    let Fraction(_, blocks) = axis.fraction(number.as_value()?, MOST_STEPS)?;
+    let axis = Axis {
+        site,
+        row,
+        steps: Cell::new(MOST_STEPS),
+    };
+    let Fraction(_, blocks) = axis.fraction(number.as_value()?)?;
     usize::try_from(blocks).ok().filter(|&blocks| blocks > 1)
 }
 
 struct Axis<'s> {
     site: &'s Site<'s>,
     row: &'s Row,
+    /// How many more nodes may be looked at.
+    steps: Cell<usize>,
 }
 
 impl Axis<'_> {
     /// Which part of the axis a value is; none where it is no whole part.
-    fn fraction(&self, value: ValueId, steps: usize) -> Option<Fraction> {
+    fn fraction(&self, value: ValueId) -> Option<Fraction> {
+        self.steps.set(self.steps.get().checked_sub(1)?);
         let Def::Node { node, output } = self.site.graph.value(value).def else {
             return None;
         };
-        let (node, steps) = (self.site.graph.node(node), steps.checked_sub(1)?);
+        let node = self.site.graph.node(node);
         let args: Vec<&Arg> = node.args.iter().map(|(_, arg)| arg).collect();
-        let part = |at: usize| self.fraction(args.get(at)?.as_value()?, steps);
+        let part = |at: usize| self.fraction(args.get(at)?.as_value()?);
         let number = |at: usize| self.literal(args.get(at)?);
         match node.short() {
             "size" | "sym_size" => self.whole(node, self.literal(node.arg("dim")?)?),

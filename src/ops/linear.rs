@@ -336,13 +336,13 @@ fn einsum(site: &mut Site) -> Result<(), Trouble> {
         }
     }
     // A letter that only one operand has, but for those with one position of it, and that the output lacks is reduced.
-    for (letter, (extent, row, _)) in &axes {
+    for (letter, (extent, row, zero)) in &axes {
         let mut times = 0;
         for (letters, tensor) in operands.iter().zip(&tensors) {
             let held = letters.iter().zip(&tensor.axes.shape);
             times += held.filter(|&held| held == (letter, extent)).count();
         }
-        if let (1, false, Some(row)) = (times, output.contains(letter), row) {
+        if let (1, false, false, Some(row)) = (times, output.contains(letter), zero, row) {
             let why = site.why("reduces over them");
             site.labels.freeze(row, why);
         }

@@ -6,8 +6,8 @@ use crate::labels::{Axes, Reason};
 pub(super) const OPS: &[Op] = &[
     Op::new("aten::batch_norm", per_channel).zero(Zeros::Weight),
     Op::new("aten::instance_norm", per_channel).zero(Zeros::Weight),
-    Op::new("aten::_weight_norm", weight_norm).zero(Zeros::Always),
-    Op::new("aten::_weight_norm_interface", weight_norm).zero(Zeros::Always),
+    Op::new("aten::_weight_norm", weight_norm).zero(Zeros::Each),
+    Op::new("aten::_weight_norm_interface", weight_norm).zero(Zeros::Each),
     Op::new("aten::group_norm", group_norm)
         .sized(&[Sizes::Blocks("num_groups")])
         .zero(Zeros::Weight),

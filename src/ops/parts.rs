@@ -101,7 +101,7 @@ fn parts(site: &mut Site) -> Result<(), Trouble> {
             site.labels.freeze(row, why);
         }
     }
-    tie_fractions(site, &input.axes, axis, &["split_sizes"])?;
+    tie_fractions(site, &input.axes, axis, &["split_sizes", "split_size"])?;
     give_parts(site, &input, axis, sizes);
     Ok(())
 }

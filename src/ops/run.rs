@@ -65,10 +65,19 @@ fn windows(site: &mut Site) -> Result<(), Trouble> {
     if elements(&shape).is_none() {
         return Trouble::new("gives more elements than any tensor holds");
     }
-    let repeated = |row: &Row| row.iter().flat_map(|&label| std::iter::repeat_n(label, each)).collect();
-    let row = input.axes.row(channel).map(repeated);
+    let row = repeated(input.axes.row(channel), each)?;
     keep(site, &input.axes, shape, channel, row, input.dtype);
     Ok(())
+}
+
+/// Each label so many times.
+fn repeated(row: Option<&Row>, times: usize) -> Result<Option<Row>, Trouble> {
+    let Some(row) = row else { return Ok(None) };
+    if row.len().saturating_mul(times) > MOST_ELEMENTS {
+        return Trouble::new("makes too many of them");
+    }
+    let labels = row.iter().flat_map(|&label| std::iter::repeat_n(label, times));
+    Ok(Some(labels.collect()))
 }
 
 /// `pixel_shuffle`: r² neighbouring channels become one, r times as high and wide.
@@ -101,8 +110,7 @@ fn pixels_together(site: &mut Site) -> Result<(), Trouble> {
     let mut shape = input.axes.shape.clone();
     shape[channel] *= each;
     shape[channel + 1..].iter_mut().for_each(|extent| *extent /= factor);
-    let repeated = |row: &Row| row.iter().flat_map(|&label| std::iter::repeat_n(label, each)).collect();
-    let row = input.axes.row(channel).map(repeated);
+    let row = repeated(input.axes.row(channel), each)?;
     keep(site, &input.axes, shape, channel, row, input.dtype);
     Ok(())
 }

@@ -183,14 +183,14 @@ impl Site<'_> {
         match zeros {
             Zeros::Never => false,
             Zeros::Always => true,
-            Zeros::First => tensors.first().is_some_and(|&first| self.kept_zero(first)),
+            Zeros::First => self.first().is_some_and(|first| self.kept_zero(first)),
             Zeros::Bounded => self.bounds_hold_zero() && self.gives_zero(Zeros::First),
             Zeros::Power => {
                 let positive = matches!(self.fact("exponent"), Fact::Number(power) if power.as_f64() > 0.0);
                 positive && self.gives_zero(Zeros::First)
             }
             // What is added along a labelled axis has labels of its own, and is zero everywhere.
-            Zeros::Padded => tensors.first().is_some_and(|&first| self.zero(first)) && self.pads_zero(),
+            Zeros::Padded => self.first().is_some_and(|first| self.zero(first)) && self.pads_zero(),
             Zeros::Each => tensors
                 .iter()
                 .all(|&value| self.zero(value) || self.live_rows(self.fact_of(value)).is_empty()),
@@ -207,6 +207,12 @@ impl Site<'_> {
                 !states.is_empty() && states.iter().all(zero)
             }
         }
+    }
+
+    /// The first argument, unless it is a number.
+    fn first(&self) -> Option<ValueId> {
+        let first = self.node.args.first()?.1.as_value()?;
+        (!matches!(self.fact_of(first), Fact::Number(_))).then_some(first)
     }
 
     /// Whether what is made of one value alone is zero where that is.
@@ -256,25 +262,63 @@ impl Site<'_> {
         })
     }
 
-    /// Whether `weight · input + bias` is zero: along each row the weight is or the input, and so is all that is added.
+    /// Whether `weight · input + bias` is zero. Along the channels that the weight gives it is where the weight is and all
+    /// that is added; along any other axis where the input is along that axis, and nothing is added.
     fn weighted_zero(&self) -> bool {
-        let weight = self.node.value("weight").or(self.node.value("mat2"));
-        let bias = match self.node.short() {
-            "addmm" => "self",
-            _ => "bias",
+        let Some((Fact::Tensor(output), others)) = self.outputs().split_first() else {
+            return false;
         };
-        let (input, bias) = (self.node.value("input"), self.node.value(bias));
-        let mean = self.node.value("running_mean");
-        let rows: Vec<Row> = self
-            .outputs()
-            .iter()
-            .flat_map(|output| self.live_rows(output))
-            .collect();
-        rows.iter().all(|row| {
-            let along = |value: Option<ValueId>| value.is_some_and(|value| self.zero_along(value, row));
-            let adds_none = |value: Option<ValueId>| value.is_none() || along(value);
-            adds_none(bias) && (along(weight) || (along(input) && adds_none(mean)))
-        })
+        let weight = self.node.value("weight").or(self.node.value("mat2"));
+        let added = [
+            "bias",
+            "running_mean",
+            if self.node.short() == "addmm" { "self" } else { "bias" },
+        ];
+        let added: Vec<ValueId> = added.iter().filter_map(|name| self.node.value(name)).collect();
+        let input = self.node.value("input");
+        let channels = self.channels(&output.axes, weight);
+        let rows = output.axes.rows.iter().enumerate();
+        let mut live = rows.filter_map(|(axis, row)| {
+            let row = row.as_ref()?;
+            (self.live(row) && !self.labels.is_stretched(row)).then_some((axis, row))
+        });
+        let nothing_else = others.iter().all(|other| self.live_rows(other).is_empty());
+        nothing_else
+            && live.all(|(axis, row)| {
+                let along = |value: ValueId| self.zero_along(value, row);
+                if channels.contains(&axis) {
+                    // A channel of zeros stays one where it is normalised by numbers of its own.
+                    let own = ["batch_norm", "instance_norm", "rms_norm"].contains(&self.node.short());
+                    let scaled = weight.is_some_and(along) || (own && self.input_zero_at(input, &output.axes, axis));
+                    return scaled && added.iter().all(|&value| along(value));
+                }
+                added.is_empty() && self.input_zero_at(input, &output.axes, axis)
+            })
+    }
+
+    /// The axes of the output that are the weight's.
+    fn channels(&self, output: &Axes, weight: Option<ValueId>) -> std::ops::Range<usize> {
+        let rank = output.rank();
+        let weight = weight.and_then(|weight| self.fact_of(weight).shape().map(<[usize]>::len));
+        match self.node.short() {
+            "batch_norm" | "instance_norm" | "group_norm" => 1..2,
+            "layer_norm" | "rms_norm" => rank.saturating_sub(weight.unwrap_or(0))..rank,
+            "linear" | "addmm" | "bilinear" | "embedding" | "_grouped_mm" => rank.saturating_sub(1)..rank,
+            // Behind the channels come as many axes as the weight has behind its first two.
+            _ => {
+                let channel = (rank + 1).saturating_sub(weight.unwrap_or(rank));
+                channel..channel + 1
+            }
+        }
+    }
+
+    /// Whether the input is zero along the same axis as the output.
+    fn input_zero_at(&self, input: Option<ValueId>, output: &Axes, axis: usize) -> bool {
+        let Some((input, Fact::Tensor(own))) = input.map(|input| (input, self.fact_of(input))) else {
+            return false;
+        };
+        let row = own.axes.row(axis).filter(|_| own.axes.rank() == output.rank());
+        self.zero(input) && row.is_some_and(|row| !self.labels.is_stretched(row))
     }
 
     /// Whether every value that the node reads is computed from parameters and constants alone.

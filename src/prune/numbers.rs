@@ -1,15 +1,15 @@
 //! Numbers that the model computes from sizes keep what they were: they are part of what was trained.
 //!
 //! Owns which values are the size of an axis that shrinks, read alone or out of a list of sizes, and puts the original
-//! number in their place; where the axis counts samples as well, what it would be at the batch size of the day. Deliberately leaves whole lists of sizes alone: they say shapes, which follow what is left.
+//! number in their place: the size that is left, in proportion, for an axis may count samples as well, and a walk at one
+//! batch size does not tell. Lists that say shapes are left alone, for those follow what is left.
 
 use super::Removal;
 use super::proportion::Proportions;
-use crate::graph::{Arg, Graph, Node, ValueId};
-use crate::labels::Label;
+use crate::graph::{Arg, Graph, Node, Output, ValueId};
 use crate::ops::{self, Fact};
 use crate::topology::Walked;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Replaces every size read off an axis that shrinks by its original number.
 pub(super) fn keep(walked: &Walked, removal: &Removal, graph: &mut Graph, proportions: &mut Proportions) {
@@ -22,19 +22,50 @@ pub(super) fn keep(walked: &Walked, removal: &Removal, graph: &mut Graph, propor
     for (at, node) in walked.graph.nodes.iter().enumerate() {
         found.read(node, at);
     }
-    if found.alone.is_empty() {
-        return;
+    let mut known = BTreeMap::new();
+    for (&value, size) in &found.alone {
+        known.insert(value, size.original(value, graph, proportions));
     }
-    let number = |(&value, size): (&ValueId, &Size)| match size.left {
-        None => (value, Arg::Int(size.whole as i64)),
-        Some(left) => {
-            let scaled = proportions.scaled(graph, value, size.whole, left, size.before);
-            (value, Arg::Value(scaled))
-        }
-    };
-    let known: BTreeMap<ValueId, Arg> = found.alone.iter().map(number).collect();
     for (_, arg) in graph.nodes.iter_mut().flat_map(|node| &mut node.args) {
         substitute(arg, &known);
+    }
+    let mut outputs = std::mem::take(&mut graph.outputs);
+    outputs.iter_mut().for_each(|output| give(output, &known));
+    graph.outputs = outputs;
+    for (at, node) in walked.graph.nodes.iter().enumerate().filter(|(_, node)| counts(node)) {
+        for (place, (_, arg)) in node.args.iter().enumerate() {
+            let Some((list, sizes)) = arg.as_value().and_then(|list| Some((list, found.lists.get(&list)?))) else {
+                continue;
+            };
+            let items = sizes.iter().enumerate().map(|(axis, size)| {
+                let item = proportions.item(graph, list, axis, at);
+                match size {
+                    Some(size) => Size { before: at, ..*size }.original(item, graph, proportions),
+                    None => Arg::Value(item),
+                }
+            });
+            let items = items.collect();
+            graph.nodes[at].args[place].1 = Arg::List(items);
+        }
+    }
+}
+
+/// Whether a node takes lists of sizes for numbers, and not for a shape.
+fn counts(node: &Node) -> bool {
+    let reads = ["slice", "__getitem__", "ListUnpack", "len", "add", "list"].contains(&node.short());
+    !reads && ops::find(&node.op).is_none_or(|op| op.sizes.is_empty())
+}
+
+fn give(output: &mut Output, known: &BTreeMap<ValueId, Arg>) {
+    match output {
+        Output::Value(value) => {
+            if let Some(Arg::Value(number)) = known.get(value) {
+                *value = *number;
+            }
+        }
+        Output::Tuple(items) | Output::List(items) => items.iter_mut().for_each(|item| give(item, known)),
+        Output::Dict(items) => items.iter_mut().for_each(|(_, item)| give(item, known)),
+        Output::None => {}
     }
 }
 
@@ -54,10 +85,20 @@ fn substitute(arg: &mut Arg, known: &BTreeMap<ValueId, Arg>) {
 #[derive(Clone, Copy, Debug)]
 struct Size {
     whole: usize,
-    /// What is left of it, where it counts samples too; both are then those of the declared batch.
+    /// What is left of it, both at the batch size of the walk; none for what has the same size at every batch.
     left: Option<usize>,
     /// The number of the node from which on the size is known.
     before: usize,
+}
+
+impl Size {
+    /// The original number, where `value` is what is left of it.
+    fn original(self, value: ValueId, graph: &mut Graph, proportions: &mut Proportions) -> Arg {
+        match self.left {
+            None => Arg::Int(self.whole as i64),
+            Some(left) => Arg::Value(proportions.scaled(graph, value, self.whole, left, self.before)),
+        }
+    }
 }
 
 /// Sizes of axes that shrink.
@@ -133,11 +174,9 @@ impl Shrunk<'_> {
         let size = |axis: usize| {
             let row = axes.row(axis)?;
             let left = self.removal.kept(self.walked, row).len();
-            // Channels stand once in a row, but for those that are counted sample by sample or part by part.
-            let classes: BTreeSet<Label> = row.iter().map(|&label| self.walked.labels.find(label)).collect();
             (left < row.len()).then_some(Size {
                 whole: row.len(),
-                left: (classes.len() < row.len()).then_some(left),
+                left: Some(left),
                 before: at + 1,
             })
         };
@@ -190,8 +229,8 @@ mod tests {
         let removal = Removal::of_indices(&walked, first, 0, &[1, 4]).expect("units may go");
         let smaller = remove(&walked, &options, &removal, &NoEvaluator).expect("a smaller network");
         let again = walk(&smaller, &options, &NoEvaluator);
-        let mul = smaller.nodes.iter().find(|node| node.op == "aten::mul")?;
-        match mul.arg("other")? {
+        let other = smaller.nodes.iter().find_map(|node| node.arg("other"));
+        match other? {
             Arg::Int(int) => Some(*int as f64),
             Arg::Value(value) => match again.fact(*value) {
                 crate::ops::Fact::Number(number) => Some(number.as_f64()),

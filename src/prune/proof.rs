@@ -209,10 +209,9 @@ pub fn in_float64(graph: &Graph) -> Result<Graph, WeightError> {
     for param in &mut wide.params {
         param.tensor = widen(param.tensor.read()?).into();
     }
-    wide.constants
-        .iter_mut()
-        .filter(|tensor| !tensor.shape().is_empty())
-        .for_each(|tensor| *tensor = widen(tensor));
+    for constant in &mut wide.constants {
+        *constant = widen(constant);
+    }
     for node in &mut wide.nodes {
         let makes =
             ["aten::zeros", "aten::ones", "aten::full", "aten::arange", "aten::empty"].contains(&node.op.as_str());

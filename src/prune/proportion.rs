@@ -1,7 +1,7 @@
 //! Numbers in proportion to what is left, where a size counts samples as well as channels (batch times heads).
 //!
-//! Such a number is another at every batch size, so it is multiplied and divided by nodes of the graph. Owns these nodes
-//! and where they are put in.
+//! Such a number is another at every batch size, so it is multiplied and divided by nodes of the graph. Owns these nodes,
+//! their names and where they are put in.
 
 use crate::graph::{Arg, Def, Graph, Node, NodeId, Type, ValueId};
 use std::collections::BTreeSet;
@@ -10,6 +10,8 @@ use std::collections::BTreeSet;
 #[derive(Debug, Default)]
 pub(super) struct Proportions {
     waiting: Vec<(usize, Node)>,
+    /// The names of the graph's values, once one was asked for.
+    names: BTreeSet<String>,
 }
 
 impl Proportions {
@@ -20,13 +22,24 @@ impl Proportions {
         self.number(graph, before, "floordiv", product, of)
     }
 
+    /// One number of a list, for the node numbered `before` and those behind it.
+    pub fn item(&mut self, graph: &mut Graph, list: ValueId, at: usize, before: usize) -> ValueId {
+        let args = [("list", Arg::Value(list)), ("idx", Arg::Int(at as i64))];
+        self.node(graph, before, "__getitem__", "t", args)
+    }
+
     fn number(&mut self, graph: &mut Graph, before: usize, op: &str, value: ValueId, by: usize) -> ValueId {
+        let args = [("a", Arg::Value(value)), ("b", Arg::Int(by as i64))];
+        self.node(graph, before, op, "int", args)
+    }
+
+    fn node(&mut self, graph: &mut Graph, before: usize, op: &str, overload: &str, args: [(&str, Arg); 2]) -> ValueId {
         // Its definition is written by `insert`.
         let def = Def::Node {
             node: NodeId(u32::MAX),
             output: 0,
         };
-        let name = unused(graph, "left");
+        let name = self.unused(graph);
         let output = graph.add_value(name, Type::Int, def);
         let scope = graph
             .nodes
@@ -34,13 +47,24 @@ impl Proportions {
             .map_or_else(String::new, |node| node.scope.clone());
         let node = Node {
             op: format!("aten::{op}"),
-            overload: "int".into(),
-            args: vec![("a".into(), Arg::Value(value)), ("b".into(), Arg::Int(by as i64))],
+            overload: overload.into(),
+            args: args.map(|(name, arg)| (name.to_owned(), arg)).into(),
             outputs: vec![output],
             scope,
         };
         self.waiting.push((before, node));
         output
+    }
+
+    /// A name that no value has.
+    pub fn unused(&mut self, graph: &Graph) -> String {
+        if self.names.is_empty() {
+            self.names = graph.values.iter().map(|value| value.name.clone()).collect();
+        }
+        let mut names = (graph.values.len()..).map(|number| format!("left_{number}"));
+        let name = names.find(|name| !self.names.contains(name)).unwrap_or_default();
+        self.names.insert(name.clone());
+        name
     }
 
     /// Puts the nodes in; the number that each of the graph's nodes has then.
@@ -68,12 +92,4 @@ impl Proportions {
         }
         moved
     }
-}
-
-/// A name that no value has.
-pub(super) fn unused(graph: &Graph, name: &str) -> String {
-    let known: BTreeSet<&str> = graph.values.iter().map(|value| value.name.as_str()).collect();
-    let names = (graph.values.len()..).map(|number| format!("{name}_{number}"));
-    let mut free = names.filter(|name| !known.contains(name.as_str()));
-    free.next().unwrap_or_default()
 }

@@ -3,7 +3,7 @@
 //! Shapes follow the surviving labels; where samples are counted with them, in proportion (`proportion`). Numbers that the
 //! model computes from sizes (a scale of 1/√d) keep their original value (`numbers`).
 
-use super::proportion::{Proportions, unused};
+use super::proportion::Proportions;
 use super::{PruneError, Removal, numbers};
 use crate::graph::{Arg, Def, Graph, Node, NodeId, Type, ValueId};
 use crate::labels::Axes;
@@ -27,7 +27,7 @@ pub(super) fn sizes(walked: &Walked, removal: &Removal, graph: &mut Graph) -> Re
         };
         for &sizes in op.sizes {
             if let Sizes::Picked(name) = sizes {
-                rewriter.renumber(name, graph, index);
+                rewriter.renumber(name, graph, index, &mut proportions);
             } else if let Err(message) = rewriter.apply(sizes, &mut graph.nodes[index]) {
                 let id = NodeId(index as u32);
                 return Err(PruneError::Unfit {
@@ -38,8 +38,10 @@ pub(super) fn sizes(walked: &Walked, removal: &Removal, graph: &mut Graph) -> Re
         }
         for extent in rewriter.computed {
             let value = proportions.scaled(graph, extent.value, extent.left, extent.of, index);
-            if let Some(Arg::List(items)) = set(&mut graph.nodes[index], extent.name) {
-                items[extent.at] = Arg::Value(value);
+            match (set(&mut graph.nodes[index], extent.name), extent.at) {
+                (Some(Arg::List(items)), Some(at)) => items[at] = Arg::Value(value),
+                (Some(slot), None) => *slot = Arg::Value(value),
+                _ => {}
             }
         }
     }
@@ -49,7 +51,8 @@ pub(super) fn sizes(walked: &Walked, removal: &Removal, graph: &mut Graph) -> Re
 /// An extent that the model computes from more than channels.
 struct Extent {
     name: &'static str,
-    at: usize,
+    /// Its place in a list.
+    at: Option<usize>,
     value: ValueId,
     left: usize,
     of: usize,
@@ -101,7 +104,11 @@ impl Rewriter<'_> {
 
     /// A whole-number argument as the walk knew it.
     fn number(&self, name: &str) -> Option<i64> {
-        match self.node.arg(name)? {
+        self.known(self.node.arg(name)?)
+    }
+
+    fn known(&self, arg: &Arg) -> Option<i64> {
+        match arg {
             Arg::Int(int) => Some(*int),
             Arg::Value(value) => match self.walked.fact(*value) {
                 Fact::Number(number) => Some(number.as_i64()),
@@ -182,10 +189,24 @@ impl Rewriter<'_> {
                     if at >= extent {
                         continue;
                     }
-                    let at = if at < 0 { (at + extent).max(0) } else { at } as usize;
-                    let moved = kept.iter().filter(|&&position| position < at).count();
-                    if let Some(slot) = set(node, name) {
-                        *slot = Arg::Int(moved as i64);
+                    let place = if at < 0 { (at + extent).max(0) } else { at } as usize;
+                    let moved = kept.iter().filter(|&&position| position < place).count();
+                    let Some(slot) = set(node, name) else { continue };
+                    match slot {
+                        // A number that the model computes may be another at another batch size.
+                        Arg::Value(value) if at > 0 && self.is_int(*value) => self.computed.push(Extent {
+                            name,
+                            at: None,
+                            value: *value,
+                            left: moved,
+                            of: place,
+                        }),
+                        // Counted from the end, so that it is right at every batch size.
+                        Arg::Int(_) if at < 0 && moved < kept.len() => {
+                            *slot = Arg::Int(moved as i64 - kept.len() as i64);
+                        }
+                        Arg::Int(_) if at < 0 => *slot = Arg::Int(i64::MAX),
+                        _ => *slot = Arg::Int(moved as i64),
                     }
                 }
             }
@@ -267,7 +288,11 @@ impl Rewriter<'_> {
             Sizes::Picked(_) => {}
             Sizes::Padding(name) => {
                 let Some(output) = self.output() else { return Ok(()) };
-                let Some(amounts) = node.arg(name).and_then(Arg::as_ints) else {
+                let Some(Arg::List(items)) = self.node.arg(name) else {
+                    return Ok(());
+                };
+                let amounts = items.iter().map(|item| self.known(item));
+                let Some(amounts) = amounts.collect::<Option<Vec<i64>>>() else {
                     return Ok(());
                 };
                 for (pair, axis) in (0..amounts.len() / 2).zip((0..output.rank()).rev()) {
@@ -329,7 +354,7 @@ impl Rewriter<'_> {
             Some(Arg::Value(_)) if reshapes && !items.contains(&Arg::Int(-1)) => items[at] = Arg::Int(-1),
             Some(&Arg::Value(value)) if self.is_int(value) => self.computed.push(Extent {
                 name,
-                at,
+                at: Some(at),
                 value,
                 left,
                 of: output.shape[axis],
@@ -339,7 +364,7 @@ impl Rewriter<'_> {
     }
 
     /// Positions picked by number, counted among those that are left.
-    fn renumber(&self, name: &str, graph: &mut Graph, node: usize) {
+    fn renumber(&self, name: &str, graph: &mut Graph, node: usize, proportions: &mut Proportions) {
         let (Some(input), Some(output)) = (self.input(), self.output()) else {
             return;
         };
@@ -354,7 +379,7 @@ impl Rewriter<'_> {
         let numbers: Vec<i64> = renumbered.map(|at| at as i64).collect();
         graph.constants.push(Tensor::from_i64([numbers.len()], &numbers));
         let def = Def::Constant(graph.constants.len() as u32 - 1);
-        let name_of_value = unused(graph, "left");
+        let name_of_value = proportions.unused(graph);
         let value = graph.add_value(name_of_value, Type::Tensor, def);
         match set(&mut graph.nodes[node], name) {
             Some(Arg::List(items)) => items[axis] = Arg::Value(value),

@@ -64,7 +64,7 @@ impl Runtime {
         if let Some(program) = programs.get(&text) {
             return Ok(program.clone());
         }
-        let program = Arc::new(Program::from_source(&source, inputs.len())?);
+        let program = Arc::new(Program::from_source(&source, inputs.len(), Device::Cpu)?);
         if programs.len() >= KEPT {
             programs.clear();
         }

@@ -48,7 +48,7 @@ fn probe(reduced: bool) -> Result<bool, RuntimeError> {
         code: PROBE.replace("KIND", kind),
         numbers: Vec::new(),
     };
-    let program = Program::from_source(&source, 3)?;
+    let program = Program::from_source(&source, 3, Device::Cpu)?;
     let inputs = [
         numbers(&[2, 4, 3, 3], 0.7)?,
         numbers(&[4, 4, 3, 3], 1.3)?,

@@ -35,19 +35,20 @@ impl Program {
         outputs: &[ValueId],
         device: Device,
     ) -> Result<Program, RuntimeError> {
-        let device = match device {
+        let name = match device {
             Device::Cuda(index) => format!("cuda:{index}"),
             Device::Mps => "mps".into(),
             _ => "cpu".into(),
         };
-        Program::from_source(&source(graph, inputs, outputs, &device)?, inputs.len())
+        Program::from_source(&source(graph, inputs, outputs, &name)?, inputs.len(), device)
     }
 
-    /// Loads what [`source`] printed.
-    pub(super) fn from_source(source: &Source, inputs: usize) -> Result<Program, RuntimeError> {
+    /// Loads what [`source`] printed; its numbers lie on the device.
+    pub(super) fn from_source(source: &Source, inputs: usize, device: Device) -> Result<Program, RuntimeError> {
         init();
         let archive = archive(source)?;
-        let module = CModule::load_data(&mut archive.as_slice()).map_err(|error| RuntimeError::Compile {
+        let module = CModule::load_data_on_device(&mut archive.as_slice(), device);
+        let module = module.map_err(|error| RuntimeError::Compile {
             message: super::brief(&error),
         })?;
         Ok(Program { module, inputs })

@@ -4,6 +4,59 @@ use super::Case;
 
 pub const CASES: &[Case] = &[
     (
+        "what a layer makes of products of channels is not zero for the weight's inputs",
+        "y = conv2d(input=~1x3x4x4, weight=@8x3x1x1); y = flatten(self=y, start_dim=2);
+         t = transpose(self=y, dim0=1, dim1=2); g = bmm(self=y, mat2=t); g = sigmoid(self=g);
+         o = linear(input=g, weight=@5x8); sum(self=o, dim=[1])",
+        &[5],
+    ),
+    (
+        "products of channels normalised by numbers of one of the two",
+        "y = conv2d(input=~1x3x4x4, weight=@8x3x1x1); y = flatten(self=y, start_dim=2);
+         t = transpose(self=y, dim0=1, dim1=2); g = bmm(self=y, mat2=t); n = batch_norm(input=g, weight=@8, bias=@8, \
+         running_mean=@8, running_var=@8, training=False, momentum=0.1, eps=0.01, cudnn_enabled=False); sum(self=n, dim=[2])",
+        &[],
+    ),
+    (
+        "a computed weight whose inputs and outputs go together",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); w = exp(self=@8x8x1x1); a = conv2d(input=x, weight=w);
+         b = add(self=x, other=a); c = conv2d(input=x, weight=w); s = sum(self=c, dim=[1], keepdim=True); add(self=b, other=s)",
+        &[],
+    ),
+    (
+        "a sum of channels that take the sign of others",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); n = size(self=x, dim=2); n = prim::NumToTensor(a=n);
+         y = copysign(self=n, other=x); sum(self=y, dim=[1])",
+        &[],
+    ),
+    (
+        "a weight norm of computed lengths",
+        "g = exp(self=@8x1); w = _weight_norm(v=@8x4, g=g, dim=0); y = linear(input=~2x4, weight=w); sum(self=y, dim=[1])",
+        &[],
+    ),
+    (
+        "the largest of all sizes stays what it was",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); n = size(self=x); m = prim::max(self=n); mul(self=x, other=m)",
+        &[8],
+    ),
+    (
+        "padding by half of the channels that were missing",
+        "x = conv2d(input=~1x3x4x4, weight=@4x3x1x1); n = size(self=x, dim=1); n = floordiv(a=n, b=2);
+         p = pad(self=x, pad=[0, 0, 0, 0, n, n]); y = conv2d(input=~1x3x4x4, weight=@8x3x1x1); add(self=p, other=y)",
+        &[4, 4],
+    ),
+    (
+        "an axis that a product reduces alone",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); einsum(equation=\"bchw->bhw\", tensors=[x])",
+        &[8],
+    ),
+    (
+        "parts of an axis, counted from its end",
+        "x = conv2d(input=~1x3x4x4, weight=@8x3x1x1); a = slice(self=x, dim=1, start=-6, end=-2, step=1);
+         b = slice(self=x, dim=1, start=-2, step=1); c = slice(self=x, dim=1, end=-6, step=1); cat(tensors=[a, b, c], dim=1)",
+        &[8],
+    ),
+    (
         "the groups of a convolution are read by different layers",
         "stem = conv2d(input=~1x3x5x5, weight=@8x3x1x1);
          y = conv2d(input=stem, weight=@8x4x1x1, groups=2);

@@ -27,6 +27,8 @@ pub const ODD: &[&str] = &[
     "tensor_split(self=~2x4*, sections=9223372036854775807, dim=1)",
     "split_with_sizes(self=~2x4*, split_sizes=[9223372036854775807, 9223372036854775807], dim=1)",
     "chunk(self=~2x4*, chunks=9223372036854775807, dim=1)",
+    "y = conv2d(input=~1x3x4x4, weight=@4x3x1x1); im2col(self=y, kernel_size=[262144, 262144], dilation=[1, 1], \
+     padding=[262144, 262144], stride=[1048576, 1048576])",
     "y = conv2d(input=~1x3x4x4, weight=@8x3x1x1); repeat(self=y, repeats=[1, 68719476736, 1, 1])",
     "y = conv2d(input=~1x3x4x4, weight=@8x3x1x1); repeat_interleave(self=y, repeats=68719476736, dim=1)",
     "y = conv2d(input=~1x3x4x4, weight=@8x3x1x1); w = expand(self=~1x1x4x4, size=[1, 274877906944, 4, 4]); \
