@@ -269,12 +269,14 @@ impl Site<'_> {
             return false;
         };
         let weight = self.node.value("weight").or(self.node.value("mat2"));
-        let added = [
-            "bias",
-            "running_mean",
-            if self.node.short() == "addmm" { "self" } else { "bias" },
-        ];
-        let added: Vec<ValueId> = added.iter().filter_map(|name| self.node.value(name)).collect();
+        let bias = match self.node.short() {
+            "addmm" => "self",
+            _ => "bias",
+        };
+        let added: Vec<ValueId> = [bias, "running_mean"]
+            .into_iter()
+            .filter_map(|name| self.node.value(name))
+            .collect();
         let input = self.node.value("input");
         let channels = self.channels(&output.axes, weight);
         let rows = output.axes.rows.iter().enumerate();
@@ -302,7 +304,10 @@ impl Site<'_> {
         let weight = weight.and_then(|weight| self.fact_of(weight).shape().map(<[usize]>::len));
         match self.node.short() {
             "batch_norm" | "instance_norm" | "group_norm" => 1..2,
-            "layer_norm" | "rms_norm" => rank.saturating_sub(weight.unwrap_or(0))..rank,
+            "layer_norm" | "rms_norm" => {
+                let normalised = self.ints("normalized_shape").map_or(rank, |shape| shape.len());
+                rank.saturating_sub(normalised)..rank
+            }
             "linear" | "addmm" | "bilinear" | "embedding" | "_grouped_mm" => rank.saturating_sub(1)..rank,
             // Behind the channels come as many axes as the weight has behind its first two.
             _ => {
