@@ -82,7 +82,6 @@ fn fill(row: &mut Row, arguments: &Arguments, entry: &Entry) -> Result<(), Strin
         graph = models::enlivened(graph).map_err(text)?;
     }
     row.nodes = graph.nodes.len();
-    row.layers = secateur::topology::layers(&graph).len();
     let start = Instant::now();
     let options = Options {
         heads: arguments.heads,
@@ -95,6 +94,7 @@ fn fill(row: &mut Row, arguments: &Arguments, entry: &Entry) -> Result<(), Strin
     row.opaque = opaque
         .map(|issue| format!("{} ({}): {}", issue.op, issue.scope, issue.message))
         .collect();
+    row.layers = secateur::topology::all_layers(&walked).len();
     row.groups = found.groups.len();
     row.frozen = found.frozen.len();
     if arguments.prove {
