@@ -13,7 +13,7 @@ pub const KIND: &str = "dependencies";
 pub const NAMES: &[&str] = &["channel.csv", "group.csv", "input_channel.csv", "coupling.json"];
 
 /// Raised whenever the same model gives other tables.
-const ALGORITHM: u32 = 1;
+const ALGORITHM: u32 = 2;
 
 pub struct Dependencies {
     shared: Arc<Shared>,

@@ -12,7 +12,7 @@ pub const KIND: &str = "flops";
 pub const NAMES: &[&str] = &["flops.csv"];
 
 /// Raised whenever the same model gives another table.
-const ALGORITHM: u32 = 1;
+const ALGORITHM: u32 = 2;
 
 pub struct Flops {
     shared: Arc<Shared>,

@@ -16,7 +16,7 @@ pub const KIND: &str = "mask_fix";
 pub const NAMES: &[&str] = &["masks.pth", "masks.safetensors", "changes.csv"];
 
 /// Raised whenever the same masks become others.
-const ALGORITHM: u32 = 1;
+const ALGORITHM: u32 = 2;
 
 pub struct MaskFix {
     shared: Arc<Shared>,

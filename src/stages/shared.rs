@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Raised whenever a reader makes another graph of the same file.
-pub(super) const READER: u32 = 3;
+pub(super) const READER: u32 = 4;
 
 /// The most numbers of a made-up sample.
 const MADE_UP: usize = 1 << 28;
