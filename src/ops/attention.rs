@@ -2,9 +2,9 @@
 
 use super::elementwise::broadcast;
 use super::linear::{multiply, note_batches};
-use super::site::product;
+use super::site::{each_times, product};
 use super::{Fact, Op, Site, Sizes, Trouble};
-use crate::labels::{Axes, MOST_ELEMENTS};
+use crate::labels::Axes;
 
 pub(super) const OPS: &[Op] = &[
     Op::new("aten::scaled_dot_product_attention", scaled_dot_product)
@@ -59,15 +59,7 @@ fn repeated(shared: &Axes, query: &Axes) -> Result<Axes, Trouble> {
     }
     let times = query.shape[heads] / shared.shape[own].max(1);
     axes.shape[own] *= times;
-    if axes.rows[own].is_some() && axes.shape[own] > MOST_ELEMENTS {
-        return Trouble::new("repeats its heads too often");
-    }
-    let row = axes.rows[own].take();
-    let row = row.map(|row| {
-        row.iter()
-            .flat_map(|&label| std::iter::repeat_n(label, times))
-            .collect()
-    });
+    let row = each_times(shared.row(own), times)?;
     Ok(axes.with_row(own, row))
 }
 

@@ -1,7 +1,7 @@
 //! Operators that move elements in ways of their own: they are run on the labels themselves.
 
 use super::moves::{MOVES, input};
-use super::site::elements;
+use super::site::{each_times, elements};
 use super::{Fact, Number, Op, Site, TensorFact, Trouble, Zeros};
 use crate::graph::{Arg, Def, Graph, Node, NodeId, Output, Type, ValueId};
 use crate::labels::{Axes, MOST_ELEMENTS, Row, from_elements, to_elements};
@@ -65,19 +65,9 @@ fn windows(site: &mut Site) -> Result<(), Trouble> {
     if elements(&shape).is_none() {
         return Trouble::new("gives more elements than any tensor holds");
     }
-    let row = repeated(input.axes.row(channel), each)?;
+    let row = each_times(input.axes.row(channel), each)?;
     keep(site, &input.axes, shape, channel, row, input.dtype);
     Ok(())
-}
-
-/// Each label so many times.
-fn repeated(row: Option<&Row>, times: usize) -> Result<Option<Row>, Trouble> {
-    let Some(row) = row else { return Ok(None) };
-    if row.len().saturating_mul(times) > MOST_ELEMENTS {
-        return Trouble::new("makes too many of them");
-    }
-    let labels = row.iter().flat_map(|&label| std::iter::repeat_n(label, times));
-    Ok(Some(labels.collect()))
 }
 
 /// `pixel_shuffle`: r² neighbouring channels become one, r times as high and wide.
@@ -110,7 +100,7 @@ fn pixels_together(site: &mut Site) -> Result<(), Trouble> {
     let mut shape = input.axes.shape.clone();
     shape[channel] *= each;
     shape[channel + 1..].iter_mut().for_each(|extent| *extent /= factor);
-    let row = repeated(input.axes.row(channel), each)?;
+    let row = each_times(input.axes.row(channel), each)?;
     keep(site, &input.axes, shape, channel, row, input.dtype);
     Ok(())
 }

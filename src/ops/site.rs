@@ -43,6 +43,16 @@ pub(super) fn product(extents: &[usize]) -> u64 {
         .fold(1, |all: u64, &extent| all.saturating_mul(extent as u64))
 }
 
+/// Each label so many times, one after the other.
+pub(super) fn each_times(row: Option<&Row>, times: usize) -> Result<Option<Row>, Trouble> {
+    let Some(row) = row else { return Ok(None) };
+    if row.len().saturating_mul(times) > MOST_ELEMENTS {
+        return Trouble::new("makes too many of them");
+    }
+    let labels = row.iter().flat_map(|&label| std::iter::repeat_n(label, times));
+    Ok(Some(labels.collect()))
+}
+
 /// A node, the facts before it and the labels.
 pub struct Site<'a> {
     pub graph: &'a Graph,
@@ -409,14 +419,17 @@ impl Site<'_> {
 
     /// The labels of an axis that can be of any length: none where there is one position, or more than any channels.
     pub fn anything(&mut self, extent: usize) -> Option<Row> {
-        let may = (2..MOST_CHANNELS).contains(&extent) && self.labels.room(extent);
-        may.then(|| self.labels.fresh(extent).into())
+        self.may_be_channels(extent).then(|| self.labels.fresh(extent).into())
     }
 
     /// As `anything`, of an axis that holds one position's values all along: they are zero at none of them.
     pub fn stretched(&mut self, extent: usize) -> Option<Row> {
-        let may = (2..MOST_CHANNELS).contains(&extent) && self.labels.room(extent);
-        may.then(|| self.labels.stretched(extent).into())
+        self.may_be_channels(extent)
+            .then(|| self.labels.stretched(extent).into())
+    }
+
+    fn may_be_channels(&self, extent: usize) -> bool {
+        (2..MOST_CHANNELS).contains(&extent) && self.labels.room(extent)
     }
 
     /// Sets the outputs.

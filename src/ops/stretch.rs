@@ -5,6 +5,7 @@
 
 use super::moves::input;
 use super::run::run;
+use super::site::each_times;
 use super::{Fact, Op, Site, Sizes, TensorFact, Trouble, Zeros};
 use crate::labels::{Axes, MOST_ELEMENTS, Row};
 
@@ -77,7 +78,9 @@ fn repeat(site: &mut Site) -> Result<(), Trouble> {
     }
     let mut axes = aligned(&input, times.len())?;
     for (axis, times) in times.into_iter().enumerate() {
-        repeat_axis(site, &mut axes, axis, times, |row, times| row.repeat(times).into())?;
+        repeat_axis(site, &mut axes, axis, times, |row, times| {
+            Ok(Some(row.repeat(times).into()))
+        })?;
     }
     site.give_tensor(axes, input.dtype);
     Ok(())
@@ -92,9 +95,7 @@ fn interleave(site: &mut Site) -> Result<(), Trouble> {
     let axis = site.axis("dim", input.axes.rank())?;
     let mut axes = input.axes;
     repeat_axis(site, &mut axes, axis, times.as_i64(), |row, times| {
-        row.iter()
-            .flat_map(|&label| std::iter::repeat_n(label, times))
-            .collect()
+        each_times(Some(row), times)
     })?;
     site.give_tensor(axes, input.dtype);
     Ok(())
@@ -105,7 +106,7 @@ fn repeat_axis(
     axes: &mut Axes,
     axis: usize,
     times: i64,
-    copies: impl Fn(&Row, usize) -> Row,
+    copies: impl Fn(&Row, usize) -> Result<Option<Row>, Trouble>,
 ) -> Result<(), Trouble> {
     let known = axes.shape.get(axis).copied();
     let Some((known, times)) = known.zip(usize::try_from(times).ok()) else {
@@ -118,7 +119,7 @@ fn repeat_axis(
         return Trouble::new("repeats an axis too often");
     }
     axes.rows[axis] = match axes.rows[axis].take() {
-        Some(row) if times > 0 => Some(copies(&row, times)),
+        Some(row) if times > 0 => copies(&row, times)?,
         None if known == 1 => site.stretched(extent),
         _ => None,
     };

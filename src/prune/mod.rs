@@ -10,7 +10,7 @@ mod rewrite;
 
 pub use proof::{Prover, difference, given, in_float64, proof};
 
-use crate::graph::{Evaluate, Graph, NodeId, ParamId};
+use crate::graph::{Arg, Evaluate, Graph, NodeId, ParamId};
 use crate::labels::{FROZEN, Label};
 use crate::ops::Fact;
 use crate::tensor::WeightError;
@@ -92,6 +92,18 @@ impl Removal {
     /// Positions of a row that stay.
     fn kept(&self, walked: &Walked, row: &[Label]) -> Vec<usize> {
         (0..row.len()).filter(|&at| !self.takes(walked, row[at])).collect()
+    }
+}
+
+/// A whole-number argument as the walk knew it.
+fn whole_number(walked: &Walked, arg: &Arg) -> Option<i64> {
+    match arg {
+        Arg::Int(int) => Some(*int),
+        Arg::Value(value) => match walked.fact(*value) {
+            Fact::Number(number) => Some(number.as_i64()),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

@@ -4,8 +4,8 @@
 //! number in their place: the size that is left, in proportion, for an axis may count samples as well, and a walk at one
 //! batch size does not tell. Lists that say shapes are left alone, for those follow what is left.
 
-use super::Removal;
 use super::proportion::Proportions;
+use super::{Removal, whole_number};
 use crate::graph::{Arg, Graph, Node, Output, ValueId};
 use crate::ops::{self, Fact};
 use crate::topology::Walked;
@@ -118,12 +118,13 @@ impl Shrunk<'_> {
         ) else {
             return;
         };
+        let number = |name: &str| whole_number(self.walked, node.arg(name)?);
         match node.op.as_str() {
             "aten::size" | "aten::sym_size" | "aten::len" => {
                 let Some(sizes) = self.sizes(input, at) else { return };
                 let axis = match node.short() {
                     "len" => Some(0),
-                    _ => self.number(node, "dim"),
+                    _ => number("dim"),
                 };
                 match axis {
                     Some(axis) => self.note(out, &sizes, axis),
@@ -144,16 +145,16 @@ impl Shrunk<'_> {
                 let (Some(sizes), Fact::List(kept)) = (self.lists.get(&input), self.walked.fact(out)) else {
                     return;
                 };
-                let start = self.number(node, "start").unwrap_or(0);
+                let start = number("start").unwrap_or(0);
                 let start = if start < 0 { start + sizes.len() as i64 } else { start };
                 let start = usize::try_from(start).unwrap_or(0);
-                let step = usize::try_from(self.number(node, "step").unwrap_or(1)).unwrap_or(1);
+                let step = usize::try_from(number("step").unwrap_or(1)).unwrap_or(1);
                 let part = sizes.iter().skip(start).step_by(step.max(1)).take(kept.len());
                 let part = part.copied().collect();
                 self.lists.insert(out, part);
             }
             "aten::__getitem__" => {
-                if let (Some(mut sizes), Some(idx)) = (self.lists.get(&input).cloned(), self.number(node, "idx")) {
+                if let (Some(mut sizes), Some(idx)) = (self.lists.get(&input).cloned(), number("idx")) {
                     sizes.iter_mut().flatten().for_each(|size| size.before = at + 1);
                     self.note(out, &sizes, idx);
                 }
@@ -189,18 +190,6 @@ impl Shrunk<'_> {
             && let Some(Some(size)) = sizes.get(at)
         {
             self.alone.insert(out, *size);
-        }
-    }
-
-    /// A whole-number argument as the walk knew it.
-    fn number(&self, node: &Node, name: &str) -> Option<i64> {
-        match node.arg(name)? {
-            Arg::Int(int) => Some(*int),
-            Arg::Value(value) => match self.walked.fact(*value) {
-                Fact::Number(number) => Some(number.as_i64()),
-                _ => None,
-            },
-            _ => None,
         }
     }
 }

@@ -4,7 +4,7 @@
 //! model computes from sizes (a scale of 1/√d) keep their original value (`numbers`).
 
 use super::proportion::Proportions;
-use super::{PruneError, Removal, numbers};
+use super::{PruneError, Removal, numbers, whole_number};
 use crate::graph::{Arg, Def, Graph, Node, NodeId, Type, ValueId};
 use crate::labels::Axes;
 use crate::ops::{self, Fact, Sizes};
@@ -91,31 +91,13 @@ impl Rewriter<'_> {
     }
 
     fn axis(&self, name: &str, rank: usize) -> Result<usize, String> {
-        let axis = match self.node.arg(name) {
-            Some(Arg::Int(axis)) => *axis,
-            Some(Arg::Value(value)) => match self.walked.fact(*value) {
-                Fact::Number(number) => number.as_i64(),
-                _ => return Err("its axis is not known".into()),
-            },
-            _ => return Err("its axis is not known".into()),
-        };
+        let axis = self.number(name).ok_or("its axis is not known")?;
         ops::wrap_axis(axis, rank).map_err(|fault| fault.to_string())
     }
 
     /// A whole-number argument as the walk knew it.
     fn number(&self, name: &str) -> Option<i64> {
-        self.known(self.node.arg(name)?)
-    }
-
-    fn known(&self, arg: &Arg) -> Option<i64> {
-        match arg {
-            Arg::Int(int) => Some(*int),
-            Arg::Value(value) => match self.walked.fact(*value) {
-                Fact::Number(number) => Some(number.as_i64()),
-                _ => None,
-            },
-            _ => None,
-        }
+        whole_number(self.walked, self.node.arg(name)?)
     }
 
     fn apply(&mut self, sizes: Sizes, node: &mut Node) -> Result<(), String> {
@@ -291,7 +273,7 @@ impl Rewriter<'_> {
                 let Some(Arg::List(items)) = self.node.arg(name) else {
                     return Ok(());
                 };
-                let amounts = items.iter().map(|item| self.known(item));
+                let amounts = items.iter().map(|item| whole_number(self.walked, item));
                 let Some(amounts) = amounts.collect::<Option<Vec<i64>>>() else {
                     return Ok(());
                 };

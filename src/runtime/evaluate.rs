@@ -4,9 +4,9 @@
 //! few different ones.
 
 use super::convert::to_host;
-use super::{Program, RuntimeError, source, to_torch, with_worker};
+use super::{Program, RuntimeError, Source, source, to_torch, with_worker};
 use crate::graph::{Def, Evaluate, EvaluateError, Graph, ValueId, graph_leaves};
-use crate::tensor::{DType, Tensor};
+use crate::tensor::Tensor;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tch::Device;
@@ -14,13 +14,10 @@ use tch::Device;
 /// How many programs are kept; beyond it all are forgotten.
 const KEPT: usize = 512;
 
-/// A program's code, and the numbers that are part of it.
-type Text = (String, Vec<(DType, Vec<u8>)>);
-
 /// Runs graphs on the CPU, one thread inside operators.
 #[derive(Default)]
 pub struct Runtime {
-    programs: Mutex<HashMap<Text, Arc<Program>>>,
+    programs: Mutex<HashMap<Source, Arc<Program>>>,
 }
 
 impl Runtime {
@@ -54,21 +51,16 @@ impl Runtime {
 
     fn program(&self, graph: &Graph, inputs: &[ValueId], outputs: &[ValueId]) -> Result<Arc<Program>, RuntimeError> {
         let source = source(graph, inputs, outputs, "cpu")?;
-        let numbers = source
-            .numbers
-            .iter()
-            .map(|number| (number.dtype(), number.data().to_vec()));
-        let text = (source.code.clone(), numbers.collect());
         // A thread that panicked while it held the lock left whole programs only.
         let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(program) = programs.get(&text) {
+        if let Some(program) = programs.get(&source) {
             return Ok(program.clone());
         }
         let program = Arc::new(Program::from_source(&source, inputs.len(), Device::Cpu)?);
         if programs.len() >= KEPT {
             programs.clear();
         }
-        programs.insert(text, program.clone());
+        programs.insert(source, program.clone());
         Ok(program)
     }
 }

@@ -32,7 +32,7 @@ const GROUPED_MM: &str = "  def grouped_mm(self: __torch__.M,
 ";
 
 /// A printed class.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Source {
     pub code: String,
     /// Numbers that the code reads as `CONSTANTS.c0` and on, tensors without axes. They must be libtorch's own constants:

@@ -125,7 +125,7 @@ impl std::fmt::Display for DType {
 }
 
 /// A contiguous, C-ordered, little-endian array that shares its bytes when cloned.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Tensor {
     dtype: DType,
     shape: Vec<usize>,
