@@ -1,6 +1,6 @@
 //! Operators that make tensors from numbers, and writes into a part of a tensor.
 
-use super::elementwise::{broadcast, dtype_of_code};
+use super::elementwise::broadcast;
 use super::parts::bounds;
 use super::{Fact, Op, Site, Sizes, Trouble, Zeros};
 use crate::labels::{Axes, Row};
@@ -39,7 +39,7 @@ const REPLACED: &str = "replaces a part of another tensor";
 
 fn dtype(site: &Site, default: DType) -> DType {
     match site.fact("dtype") {
-        Fact::Number(code) => dtype_of_code(code.as_i64()).unwrap_or(default),
+        Fact::Number(code) => DType::from_code(code.as_i64()).unwrap_or(default),
         _ => default,
     }
 }

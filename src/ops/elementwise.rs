@@ -204,40 +204,10 @@ fn test(site: &mut Site) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// PyTorch's numbers for element types in TorchScript code.
-const CODES: [(i64, DType); 12] = [
-    (0, DType::U8),
-    (1, DType::I8),
-    (2, DType::I16),
-    (3, DType::I32),
-    (4, DType::I64),
-    (5, DType::F16),
-    (6, DType::F32),
-    (7, DType::F64),
-    (9, DType::C64),
-    (10, DType::C128),
-    (11, DType::Bool),
-    (15, DType::BF16),
-];
-
-pub(super) fn dtype_of_code(code: i64) -> Option<DType> {
-    CODES
-        .into_iter()
-        .find(|&(known, _)| known == code)
-        .map(|(_, dtype)| dtype)
-}
-
-pub(super) fn code_of_dtype(dtype: DType) -> Option<i64> {
-    CODES
-        .into_iter()
-        .find(|&(_, known)| known == dtype)
-        .map(|(code, _)| code)
-}
-
 fn cast(site: &mut Site) -> Result<(), Trouble> {
     let input = first_tensor(site)?;
     let dtype = match site.fact("dtype") {
-        Fact::Number(code) => dtype_of_code(code.as_i64()).unwrap_or(input.dtype),
+        Fact::Number(code) => DType::from_code(code.as_i64()).unwrap_or(input.dtype),
         _ => input.dtype,
     };
     site.give_tensor(input.axes, dtype);

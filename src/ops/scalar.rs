@@ -1,6 +1,5 @@
 //! Numbers: sizes, and arithmetic on them, evaluated as PyTorch would.
 
-use super::elementwise::code_of_dtype;
 use super::{Fact, Number, Op, Site, Trouble, Zeros};
 use crate::graph::{range_item, range_length};
 use crate::labels::Axes;
@@ -166,7 +165,7 @@ fn dtype(site: &mut Site) -> Result<(), Trouble> {
     let Fact::Tensor(tensor) = first(site) else {
         return Trouble::new("the element type of something that is no tensor");
     };
-    match code_of_dtype(tensor.dtype) {
+    match tensor.dtype.code() {
         Some(code) => {
             site.give([Fact::int(code)]);
             Ok(())

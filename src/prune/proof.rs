@@ -196,15 +196,17 @@ fn widen(tensor: &Tensor) -> Tensor {
     }
 }
 
-/// The same graph with float64 in place of every other float (complex128 of every complex number): tensors, and element types written in arguments.
+/// The same graph with float64 in place of every other float (complex128 of every complex number): tensors, and element
+/// types written in arguments.
 ///
 /// # Errors
 /// When a weight cannot be read.
 pub fn in_float64(graph: &Graph) -> Result<Graph, WeightError> {
-    const FLOAT32: i64 = 6;
-    const FLOAT64: i64 = 7;
-    const COMPLEX64: i64 = 9;
-    const COMPLEX128: i64 = 10;
+    let wider = |code: i64| match DType::from_code(code) {
+        Some(DType::F32) => DType::F64.code(),
+        Some(DType::C64) => DType::C128.code(),
+        _ => None,
+    };
     let mut wide = graph.clone();
     for param in &mut wide.params {
         param.tensor = widen(param.tensor.read()?).into();
@@ -216,11 +218,13 @@ pub fn in_float64(graph: &Graph) -> Result<Graph, WeightError> {
         let makes =
             ["aten::zeros", "aten::ones", "aten::full", "aten::arange", "aten::empty"].contains(&node.op.as_str());
         for (name, arg) in &mut node.args {
-            match arg {
-                Arg::Int(FLOAT32) if name == "dtype" => *arg = Arg::Int(FLOAT64),
-                Arg::Int(COMPLEX64) if name == "dtype" => *arg = Arg::Int(COMPLEX128),
-                Arg::None if name == "dtype" && makes && node.op != "aten::arange" => *arg = Arg::Int(FLOAT64),
-                _ => {}
+            let asked = match arg {
+                Arg::Int(code) if name == "dtype" => wider(*code),
+                Arg::None if name == "dtype" && makes && node.op != "aten::arange" => DType::F64.code(),
+                _ => None,
+            };
+            if let Some(code) = asked {
+                *arg = Arg::Int(code);
             }
         }
     }

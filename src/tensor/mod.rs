@@ -99,6 +99,30 @@ impl DType {
         DType::ALL.into_iter().find(|dtype| dtype.name() == name)
     }
 
+    /// PyTorch's number for it in TorchScript code; the wider unsigned integers have none there.
+    pub fn code(self) -> Option<i64> {
+        Some(match self {
+            DType::U8 => 0,
+            DType::I8 => 1,
+            DType::I16 => 2,
+            DType::I32 => 3,
+            DType::I64 => 4,
+            DType::F16 => 5,
+            DType::F32 => 6,
+            DType::F64 => 7,
+            DType::C64 => 9,
+            DType::C128 => 10,
+            DType::Bool => 11,
+            DType::BF16 => 15,
+            DType::U16 | DType::U32 | DType::U64 => return None,
+        })
+    }
+
+    /// The type that has a number in TorchScript code.
+    pub fn from_code(code: i64) -> Option<DType> {
+        DType::ALL.into_iter().find(|dtype| dtype.code() == Some(code))
+    }
+
     pub const ALL: [DType; 15] = [
         DType::Bool,
         DType::U8,
@@ -467,5 +491,14 @@ mod tests {
                 .into_iter()
                 .all(|dtype| DType::from_name(dtype.name()) == Some(dtype))
         );
+    }
+
+    #[test]
+    fn numbers_of_types_read_back() {
+        let coded = DType::ALL.into_iter().filter_map(|dtype| Some((dtype, dtype.code()?)));
+        assert!(coded.clone().all(|(dtype, code)| DType::from_code(code) == Some(dtype)));
+        assert_eq!(coded.count(), 12);
+        assert_eq!(DType::from_code(6), Some(DType::F32));
+        assert_eq!(DType::from_code(12), None, "quantised types are not read");
     }
 }

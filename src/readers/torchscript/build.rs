@@ -58,18 +58,16 @@ fn listed(arg: &Arg) -> usize {
 /// The type with fractions that an operator is asked for.
 fn asked_type(args: &[(String, Arg)]) -> Option<DType> {
     let (_, code) = args.iter().find(|(name, _)| name == "dtype")?;
-    Some(match code.as_int()? {
-        5 => DType::F16,
-        6 => DType::F32,
-        7 => DType::F64,
-        15 => DType::BF16,
-        _ => return None,
-    })
+    DType::from_code(code.as_int()?).filter(|dtype| dtype.is_float())
 }
 
 /// Whether an operator may give complex numbers where it is given none.
 fn makes_complex(op: &str, args: &[(String, Arg)]) -> bool {
-    let real = |dtype: &Arg| matches!(dtype, Arg::None | Arg::Int(..=7 | 11 | 15));
+    let real = |dtype: &Arg| match dtype {
+        Arg::None => true,
+        Arg::Int(code) => DType::from_code(*code).is_some_and(|dtype| !dtype.is_complex()),
+        _ => false,
+    };
     let named = ["fft", "stft", "complex", "polar"];
     named.iter().any(|name| op.contains(name)) || args.iter().any(|(name, arg)| name == "dtype" && !real(arg))
 }
