@@ -56,14 +56,16 @@ pub(crate) fn picked(graph: &Graph, node: &Node, shape: &[usize]) -> Option<(usi
         .map(|positions| (axis, positions))
 }
 
-/// A constant, also behind a cast.
-fn written(graph: &Graph, value: ValueId) -> Option<&Tensor> {
-    match graph.value(value).def {
-        Def::Constant(at) => graph.constants.get(at as usize),
-        Def::Node { node, .. } if graph.node(node).op == "aten::to" => {
-            written(graph, graph.node(node).args.first()?.1.as_value()?)
+/// A constant, also behind casts.
+fn written(graph: &Graph, mut value: ValueId) -> Option<&Tensor> {
+    loop {
+        match graph.value(value).def {
+            Def::Constant(at) => return graph.constants.get(at as usize),
+            Def::Node { node, .. } if graph.node(node).op == "aten::to" => {
+                value = graph.node(node).args.first()?.1.as_value()?;
+            }
+            _ => return None,
         }
-        _ => None,
     }
 }
 
